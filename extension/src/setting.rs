@@ -1,0 +1,51 @@
+//! Rows of webhook.setting that matter to whoever emits, read again when the configuration changed.
+
+use crate::identity::{OWNER, acting_as, own_role};
+use crate::statement::{Seen, Statement};
+use crate::subscriber;
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use pgrx::{direct_function_call, pg_sys};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// How long events are kept.
+pub struct Retention {
+    epoch: u64,
+    span: Interval,
+    /// As it was set.
+    pub text: String,
+}
+
+impl Retention {
+    /// When what is emitted now is no longer kept.
+    pub fn end(&self) -> pg_sys::TimestampTz {
+        let now = pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() });
+        let args = [Some(now), self.span.into_datum()];
+        unsafe { direct_function_call::<TimestampWithTimeZone>(pg_sys::timestamptz_pl_interval, &args) }
+            .map_or(i64::MAX, i64::from)
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<Option<Rc<Retention>>> = const { RefCell::new(None) };
+    static RETENTION: Statement = const { Statement::new(
+        c"SELECT s::pg_catalog.interval, s FROM webhook.setting('retention') s", &[]) };
+}
+
+pub fn retention() -> Rc<Retention> {
+    let epoch = subscriber::epoch();
+    if let Some(known) = KNOWN.with_borrow(Clone::clone).filter(|known| known.epoch == epoch) {
+        return known;
+    }
+    let mut fresh = None;
+    acting_as(own_role(OWNER), false, || {
+        RETENTION.with(|statement| {
+            statement.run(Seen::Latest, &[], |row| {
+                fresh = Some(Rc::new(Retention { epoch, span: row.must(1), text: row.must(2) }));
+            });
+        });
+    });
+    KNOWN.set(fresh.clone());
+    fresh.unwrap_or_else(|| error!("pg_webhook: there is no setting retention"))
+}

@@ -1,0 +1,129 @@
+-- One endpoint's own backlog: what its actor reads after a start, a takeover, a resume, or when more came than it
+-- could hold.
+
+-- Whether an endpoint's deliveries go in order. Of each lane only the first is then of interest: `worker_backlog` and
+-- `worker_due` leave out the others, which may be many.
+CREATE FUNCTION webhook.in_order(endpoint int) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT e.ordered AND e.status <> 'disabled' FROM webhook.endpoint e WHERE e.id = endpoint), false)
+$$;
+
+-- Rows due as soon as possible, in the order of their events, after `after_event` (NULL: from the start).
+-- `within` is the snapshot of the pass's first page (NULL on the first): what came later is the tail's.
+CREATE FUNCTION webhook.worker_backlog(
+  endpoint int, after_event uuid, within text, page_rows int, page_bytes bigint
+) RETURNS SETOF webhook.owed
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+  first_page pg_snapshot := within;
+  cursor_event uuid := coalesce(after_event, '00000000-0000-0000-0000-000000000000');
+  ordered boolean := webhook.in_order(endpoint);
+  page webhook.queue[];
+BEGIN
+  page := ARRAY(
+    SELECT q FROM webhook.queue q
+    WHERE q.endpoint_id = endpoint AND q.event_id > cursor_event AND q.due IS NULL
+      AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
+      AND (NOT ordered OR q.lane IS NULL OR NOT EXISTS (SELECT FROM webhook.queue p
+        WHERE p.endpoint_id = endpoint AND p.lane = q.lane AND p.event_id < q.event_id))
+    ORDER BY q.endpoint_id, q.event_id LIMIT page_rows
+  );
+  RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
+    NULL::float8, NULL::float8, NULL::text, NULL::text, NULL::text, NULL::timestamptz, NULL::int, NULL::text,
+    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint;
+  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
+END
+$$;
+COMMENT ON FUNCTION webhook.worker_backlog(int, uuid, text, int, bigint)
+  IS 'Worker: what one endpoint is owed as soon as possible';
+
+-- Rows whose time has come, the longest due first. The first row has only the snapshot, the page's size and, as
+-- due_in_s, when the first is due of those whose time has not come (NULL: there are none).
+CREATE FUNCTION webhook.worker_due(endpoint int, page_rows int, page_bytes bigint) RETURNS SETOF webhook.owed
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+  -- A variable: an index is not searched by a volatile function.
+  present timestamptz := clock_timestamp();
+  next_due timestamptz := (SELECT min(q.due) FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due > present);
+  ordered boolean := webhook.in_order(endpoint);
+  page webhook.queue[];
+BEGIN
+  page := ARRAY(
+    SELECT q FROM webhook.queue q
+    WHERE q.endpoint_id = endpoint AND q.due <= present
+      AND (NOT ordered OR q.lane IS NULL OR NOT EXISTS (SELECT FROM webhook.queue p
+        WHERE p.endpoint_id = endpoint AND p.lane = q.lane AND p.event_id < q.event_id))
+    ORDER BY q.endpoint_id, q.due LIMIT page_rows
+  );
+  RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
+    extract(epoch FROM next_due - clock_timestamp())::float8, NULL::float8, NULL::text, NULL::text, NULL::text,
+    NULL::timestamptz, NULL::int, NULL::text, NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint;
+  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
+END
+$$;
+COMMENT ON FUNCTION webhook.worker_due(int, int, bigint) IS 'Worker: retries and delayed events whose time has come';
+
+-- Of an ordered endpoint, the first delivery in each of these lanes, due or not.
+CREATE FUNCTION webhook.worker_heads(endpoint int, lanes bigint[], page_bytes bigint) RETURNS SETOF webhook.owed
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+  page webhook.queue[] := ARRAY(
+    SELECT head.q FROM unnest(lanes) AS l (lane) CROSS JOIN LATERAL (
+      SELECT q FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.lane = l.lane
+      ORDER BY q.endpoint_id, q.lane, q.event_id LIMIT 1) head);
+BEGIN
+  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
+END
+$$;
+COMMENT ON FUNCTION webhook.worker_heads(int, bigint[], bigint) IS 'Worker: what is next in lanes of an ordered endpoint';
+
+-- Endpoints in `owned` slots (NULL: all) that are owed something: `ready` if as soon as possible, and in how many
+-- seconds (0 or less: now) the first of the others is due. Endpoints that no longer exist are among them.
+-- `ids` NULL means all of them.
+CREATE FUNCTION webhook.worker_pending(slots int, owned int[], ids int[])
+RETURNS TABLE (endpoint_id int, ready boolean, due_in_s float8)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+BEGIN
+  RETURN QUERY
+  -- A loose index scan: one probe per endpoint, however long its queue is.
+  WITH RECURSIVE owed (id) AS (
+    (SELECT q.endpoint_id FROM webhook.queue q ORDER BY q.endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.endpoint_id FROM webhook.queue q WHERE q.endpoint_id > o.id ORDER BY q.endpoint_id LIMIT 1)
+    FROM owed o WHERE o.id IS NOT NULL
+  )
+  SELECT o.id,
+    EXISTS (SELECT FROM webhook.queue q WHERE q.endpoint_id = o.id AND q.due IS NULL),
+    extract(epoch FROM (SELECT q.due FROM webhook.queue q WHERE q.endpoint_id = o.id AND q.due IS NOT NULL
+      ORDER BY q.due LIMIT 1) - clock_timestamp())::float8
+  FROM owed o
+  WHERE o.id IS NOT NULL AND (owned IS NULL OR o.id % slots = ANY (owned)) AND (ids IS NULL OR o.id = ANY (ids));
+END
+$$;
+COMMENT ON FUNCTION webhook.worker_pending(int, int[], int[]) IS 'Worker: which endpoints are owed something';

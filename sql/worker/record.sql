@@ -1,0 +1,104 @@
+-- Outcomes of attempts, many endpoints' in one transaction. All arrays have one element per outcome.
+--
+--   endpoint_ids, event_ids, xids, attempts   the queue row as it was read: an outcome applies only to that row. If a
+--                  resend renewed it meanwhile, the attempt is logged and the new row stays owed.
+--   outcomes       delivered | retry | failed | skipped | expired | cancelled
+--   retry_in_s     seconds until the next attempt, for retry
+--   numbers        attempts + 1, or 0 where no request was made (then attempt_ids etc. are NULL, and an id is made)
+--   disables       why the endpoint is to be disabled, or NULL
+--
+-- An outcome that has been recorded before, in a batch whose answer the worker never got, is passed over.
+--
+-- Returns the endpoints that this disabled. Counters of an endpoint's health are written on a change of state, else
+-- at most once a minute.
+CREATE FUNCTION webhook.worker_record(
+  endpoint_ids int[], event_ids uuid[], xids bigint[], attempts int[], outcomes text[], retry_in_s float8[],
+  numbers int[], attempt_ids uuid[], started_ats timestamptz[], durations_s float8[], status_codes int[],
+  errors text[], urls text[], remote_addresses text[], request_headers text[], response_headers text[],
+  response_bodies text[], disables text[]
+) RETURNS SETOF int
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+  state record;
+  reason text;
+  gone int;
+  renewed int := 0;
+  ids uuid[] := attempt_ids;
+  known boolean[];
+BEGIN
+  DELETE FROM webhook.queue q
+  USING unnest(endpoint_ids, event_ids, xids, outcomes) AS o (endpoint_id, event_id, xid, outcome)
+  WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.xid = o.xid::text::xid8
+    AND o.outcome <> 'retry';
+
+  GET DIAGNOSTICS gone = ROW_COUNT;
+  IF gone < cardinality(event_ids) THEN
+    UPDATE webhook.queue q
+    SET attempts = q.attempts + CASE WHEN o.number > 0 THEN 1 ELSE 0 END,
+      step = CASE WHEN q.xid = o.xid::text::xid8 THEN q.step + 1 ELSE q.step END,
+      due = CASE WHEN q.xid = o.xid::text::xid8 THEN clock_timestamp() + make_interval(secs => o.retry_in_s) ELSE q.due END
+    FROM unnest(endpoint_ids, event_ids, xids, attempts, retry_in_s, numbers)
+      AS o (endpoint_id, event_id, xid, attempts, retry_in_s, number)
+    WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.attempts = o.attempts;
+    GET DIAGNOSTICS renewed = ROW_COUNT;
+  END IF;
+
+  IF array_position(ids, NULL) IS NOT NULL THEN
+    -- The id follows from the queue row, so that the same outcome has the same id.
+    ids := ARRAY(
+      SELECT coalesce(o.id, md5(concat_ws(' ', o.endpoint_id, o.event_id, o.xid))::uuid)
+      FROM unnest(attempt_ids, endpoint_ids, event_ids, xids) WITH ORDINALITY AS o (id, endpoint_id, event_id, xid, place)
+      ORDER BY o.place
+    );
+  END IF;
+  IF gone + renewed < cardinality(event_ids) THEN
+    known := ARRAY(
+      SELECT EXISTS (SELECT FROM webhook.attempt a WHERE a.event_id = o.event_id AND a.number = o.number AND a.id = o.id)
+      FROM unnest(event_ids, numbers, ids) WITH ORDINALITY AS o (event_id, number, id, place)
+      ORDER BY o.place
+    );
+  END IF;
+
+  INSERT INTO webhook.attempt (event_id, id, endpoint_id, number, started_at, duration, status_code, final, outcome,
+    error, url, remote_address, request_headers, response_headers, response_body)
+  SELECT o.event_id, o.id, o.endpoint_id, o.number, o.started_at,
+    make_interval(secs => o.duration_s), o.status_code, o.outcome <> 'retry', o.outcome, o.error, o.url,
+    o.remote_address, o.request_headers::jsonb, o.response_headers::jsonb, o.response_body
+  FROM unnest(endpoint_ids, event_ids, outcomes, numbers, ids, started_ats, durations_s, status_codes, errors,
+      urls, remote_addresses, request_headers, response_headers, response_bodies, known)
+    AS o (endpoint_id, event_id, outcome, number, id, started_at, duration_s, status_code, error, url,
+      remote_address, request_headers, response_headers, response_body, known)
+  WHERE o.known IS NOT TRUE;
+
+  FOR state IN
+    SELECT o.endpoint_id,
+      bool_or(o.outcome = 'delivered') AS delivered,
+      count(*) FILTER (WHERE o.outcome = 'failed') AS failed,
+      count(*) FILTER (WHERE o.outcome = ANY ('{retry,failed}')) AS attempts,
+      (array_agg(o.event_id) FILTER (WHERE o.outcome = 'failed'))[1] AS event_id,
+      max(coalesce('status ' || o.status_code || coalesce(', ' || o.error, ''), o.error))
+        FILTER (WHERE o.outcome = ANY ('{retry,failed}')) AS error,
+      max(o.disable) AS disable
+    FROM unnest(endpoint_ids, event_ids, outcomes, status_codes, errors, disables, known)
+      AS o (endpoint_id, event_id, outcome, status_code, error, disable, known)
+    WHERE o.known IS NOT TRUE
+    GROUP BY o.endpoint_id ORDER BY o.endpoint_id
+  LOOP
+    reason := webhook.update_health(state.endpoint_id, state.delivered, state.failed::int, state.attempts::int,
+      state.event_id, state.error, state.disable);
+    IF reason IS NOT NULL AND webhook.disable_failing(state.endpoint_id, reason) THEN
+      RETURN NEXT state.endpoint_id;
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION webhook.worker_record(int[], uuid[], bigint[], int[], text[], float8[], int[], uuid[], timestamptz[],
+  float8[], int[], text[], text[], text[], text[], text[], text[], text[])
+  IS 'Worker: outcomes of attempts, in one transaction';

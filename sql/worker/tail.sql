@@ -1,0 +1,105 @@
+-- Reads of the queue by the worker. All of them are exact about snapshots: a read returns the snapshot it was made
+-- with (its first row, which has nothing else), so that the next one can ask for just what it could not see.
+--
+-- They are STABLE, so that the snapshot of the calling statement, the one pg_current_snapshot() returns, is also the
+-- one that reads the rows. The planner is pinned: a plan made while the queue was empty must not be kept when a
+-- million rows have come (it would be a nested loop of sequential scans).
+
+-- A delivery as the worker takes it from the queue.
+--   xid         top-level transaction that made or renewed the row; outcomes apply only to the row they saw
+--   attempts    attempts made before; the next has number attempts + 1
+--   due_in_s    seconds until it is due by the database's clock; NULL: as soon as possible
+--   age_s       seconds since the run of the schedule began (event created, or resent)
+--   signed_age_s  seconds since the stored signature was made; NULL without one
+--   size        bytes of the body; NULL when the event is gone (retention)
+--   lane        at an ordered endpoint: what deliveries have in common that go one after the other
+--   body        NULL when the page's byte budget was used up before this row, or when the event is gone
+CREATE TYPE webhook.owed AS (
+  snapshot text, endpoint_id int, event_id uuid, xid bigint, attempts int, step int, due_in_s float8, age_s float8,
+  type text, tenant text, key text, created_at timestamptz,
+  generation int, signature text, signed_at timestamptz, signed_age_s float8, size int, body text, lane bigint
+);
+
+-- A body that is not the event's own. A function, so that reads of others plan nothing of it.
+CREATE FUNCTION webhook.variant_body(event_id uuid, variant int) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT b.body FROM webhook.event_body b WHERE b.event_id = $1 AND b.variant = $2);
+END
+$$;
+
+-- Loads queue rows for sending, in the order given; bodies until `page_bytes` are used up, the first always.
+CREATE FUNCTION webhook.load_owed(rows webhook.queue[], page_bytes bigint) RETURNS SETOF webhook.owed
+LANGUAGE sql STABLE ROWS 1000
+AS $$
+  SELECT NULL::text, l.endpoint_id, l.event_id, l.xid::text::bigint, l.attempts, l.step,
+    extract(epoch FROM l.due - now())::float8,
+    extract(epoch FROM now() - coalesce(l.restarted_at, l.created_at))::float8,
+    l.type, l.tenant, l.key, l.created_at, l.generation, l.signature, l.signed_at,
+    extract(epoch FROM clock_timestamp() - l.signed_at)::float8, l.size,
+    CASE WHEN l.place = 1 OR l.page_size <= page_bytes THEN l.body END, l.lane
+  FROM (
+    SELECT w.*, octet_length(w.body) AS size, sum(octet_length(w.body)) OVER (ORDER BY w.place) AS page_size
+    FROM (
+      SELECT q.*, e.type, e.tenant, e.key, e.created_at,
+        CASE WHEN q.variant IS NULL THEN e.body ELSE webhook.variant_body(q.event_id, q.variant) END AS body
+      FROM unnest(rows) WITH ORDINALITY
+        AS q (event_id, xid, due, signed_at, restarted_at, endpoint_id, attempts, step, generation, variant, signature, lane, place)
+      LEFT JOIN webhook.event e ON e.id = q.event_id
+      -- Once for each row, however often it is used above.
+      OFFSET 0
+    ) w
+  ) l
+  ORDER BY l.place
+$$;
+
+-- New rows: those that the snapshot `since` could not see, for endpoints in `owned` slots (NULL: all) that are not in
+-- `muted` (whose actors read their own backlog). Pages go by (xid, event_id), whole events at a time: give the last
+-- row of the page before as `after_xid`, `after_event`, and the snapshot of the first page as `within`. `since`
+-- advances to that snapshot when a page has come back with fewer than `page_rows` rows.
+CREATE FUNCTION webhook.worker_tail(
+  slots int, owned int[], muted int[], since text, within text, after_xid bigint, after_event uuid,
+  page_rows int, page_bytes bigint
+) RETURNS SETOF webhook.owed
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+  past pg_snapshot := since;
+  first_page pg_snapshot := within;
+  cursor_xid xid8 := coalesce(after_xid, 0)::text;
+  cursor_event uuid := coalesce(after_event, '00000000-0000-0000-0000-000000000000');
+  page webhook.queue[];
+BEGIN
+  -- Two index scans: with OR the whole tail index would be read.
+  page := ARRAY(
+    SELECT owed FROM (
+      (SELECT q AS owed, q.xid, q.event_id FROM webhook.queue q
+        WHERE q.xid >= pg_snapshot_xmax(past) AND (q.xid, q.event_id) > (cursor_xid, cursor_event)
+          AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
+          AND q.endpoint_id <> ALL (muted) AND (owned IS NULL OR q.endpoint_id % slots = ANY (owned))
+        ORDER BY q.xid, q.event_id FETCH FIRST page_rows ROWS WITH TIES)
+      UNION ALL
+      (SELECT open.* FROM pg_snapshot_xip(past) AS xip CROSS JOIN LATERAL (
+          SELECT q AS owed, q.xid, q.event_id FROM webhook.queue q
+          WHERE q.xid = xip AND (q.xid, q.event_id) > (cursor_xid, cursor_event)
+            AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
+            AND q.endpoint_id <> ALL (muted) AND (owned IS NULL OR q.endpoint_id % slots = ANY (owned))
+          ORDER BY q.xid, q.event_id FETCH FIRST page_rows ROWS WITH TIES) open)
+    ) fresh
+    ORDER BY xid, event_id FETCH FIRST page_rows ROWS WITH TIES
+  );
+  RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
+    NULL::float8, NULL::float8, NULL::text, NULL::text, NULL::text, NULL::timestamptz, NULL::int, NULL::text,
+    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint;
+  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
+END
+$$;
+COMMENT ON FUNCTION webhook.worker_tail(int, int[], int[], text, text, bigint, uuid, int, bigint)
+  IS 'Worker: queue rows a snapshot could not see, with bodies';

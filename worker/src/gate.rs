@@ -1,0 +1,143 @@
+//! How many requests one arbiter has begun at a time.
+//!
+//! Of all receivers together only young requests count: what takes long waits for the other side and costs a socket,
+//! not this thread. So any number of receivers may hang (up to the budget's limit), and yet ten thousand endpoints
+//! with something to send do not all have a connection open at once, when a few hundred keep the processor busy.
+//!
+//! Of one origin (scheme, host, port) those count as well that take long: it is one server, however many endpoints it
+//! has, and many connections at once would only slow it down. But not those that hang: other endpoints of that host
+//! are not to wait for them.
+//!
+//! Who waits is served in order.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use url::Url;
+
+/// Young requests of one arbiter.
+const YOUNG: usize = 128;
+/// Requests to one origin of one arbiter, but for those that hang.
+const ORIGIN: usize = 256;
+/// From then on a request waits for the other side, …
+const AGE: Duration = Duration::from_millis(50);
+/// … unless this thread is behind with its work, which shows in timers that come so much later than asked for.
+const LAG: Duration = Duration::from_millis(5);
+/// From then on it waits for the other side in any case.
+const OLD: Duration = Duration::from_millis(250);
+/// From then on it hangs.
+const HANGS: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub struct Gate {
+    young: Arc<Semaphore>,
+    origins: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+}
+
+/// The way to one origin through the gate.
+#[derive(Clone)]
+pub struct Way {
+    young: Arc<Semaphore>,
+    origin: Arc<Semaphore>,
+}
+
+/// The right to begin a request.
+pub struct Pass {
+    young: OwnedSemaphorePermit,
+    origin: OwnedSemaphorePermit,
+}
+
+impl Gate {
+    pub fn new() -> Gate {
+        Gate { young: Arc::new(Semaphore::new(YOUNG)), origins: Arc::default() }
+    }
+
+    pub fn way_to(&self, url: &Url) -> Way {
+        let origin = url.origin().ascii_serialization();
+        let mut origins = self.origins.lock().expect("no holder panics");
+        let known = origins.get(&origin).and_then(Weak::upgrade);
+        let origin = known.unwrap_or_else(|| {
+            origins.retain(|_, semaphore| semaphore.strong_count() > 0);
+            let semaphore = Arc::new(Semaphore::new(ORIGIN));
+            origins.insert(origin, Arc::downgrade(&semaphore));
+            semaphore
+        });
+        Way { young: self.young.clone(), origin }
+    }
+}
+
+impl Way {
+    pub fn try_pass(&self) -> Option<Pass> {
+        let origin = self.origin.clone().try_acquire_owned().ok()?;
+        let young = self.young.clone().try_acquire_owned().ok()?;
+        Some(Pass { young, origin })
+    }
+
+    /// Waits for its turn.
+    pub async fn pass(self) -> Pass {
+        let origin = self.origin.acquire_owned().await.expect("it is never closed");
+        let young = self.young.acquire_owned().await.expect("it is never closed");
+        Pass { young, origin }
+    }
+}
+
+impl Pass {
+    /// Runs a request. The next one begins when it is over or no longer young; to the same origin, when it hangs.
+    pub async fn run<T>(self, request: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let mut request = pin!(request);
+        let mut last = began;
+        loop {
+            match timeout(AGE, &mut request).await {
+                Ok(result) => return result,
+                Err(_) if last.elapsed() > AGE + LAG && began.elapsed() < OLD => last = Instant::now(),
+                Err(_) => break,
+            }
+        }
+        drop(self.young);
+        if let Ok(result) = timeout(HANGS.saturating_sub(began.elapsed()), &mut request).await {
+            return result;
+        }
+        drop(self.origin);
+        request.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_makes_room_for_others_and_what_hangs_for_its_own_origin() {
+        let gate = Gate::new();
+        let (hung, other) = (gate.way_to(&url("https://a/1")), gate.way_to(&url("https://b/")));
+        for round in 0..ORIGIN / YOUNG {
+            for _ in 0..YOUNG {
+                tokio::spawn(hung.try_pass().expect("room").run(std::future::pending::<()>()));
+            }
+            assert!(other.try_pass().is_none(), "{round}");
+            tokio::time::sleep(AGE * 2).await;
+            assert!(other.try_pass().is_some(), "{round}");
+        }
+        assert!(gate.way_to(&url("https://a:443/2")).try_pass().is_none());
+        assert!(gate.way_to(&url("http://a/")).try_pass().is_some());
+        tokio::time::sleep(HANGS).await;
+        assert!(gate.way_to(&url("https://a/2")).try_pass().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_ends_makes_room() {
+        let gate = Gate::new();
+        let way = gate.way_to(&url("https://a/"));
+        assert_eq!(way.try_pass().unwrap().run(async { 7 }).await, 7);
+        assert_eq!((gate.young.available_permits(), way.origin.available_permits()), (YOUNG, ORIGIN));
+        drop(way.clone().pass().await);
+    }
+}

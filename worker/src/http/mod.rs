@@ -1,0 +1,17 @@
+//! Requests to endpoints: what may be dialled, what is sent, what is kept of the answer, what went wrong.
+
+mod answer;
+pub mod attempt;
+mod certificates;
+mod certified;
+mod client;
+mod fault;
+mod phase;
+mod phased;
+mod proxy;
+mod resolver;
+mod source;
+mod turns;
+
+pub use certificates::Certificates;
+pub use client::{Http, Settings};

@@ -26,6 +26,15 @@ AS $$
   SELECT count(*) FROM webhook.queue q WHERE q.endpoint_id = $1
 $$;
 
+-- Whether what an endpoint is owed ends as skipped. VOLATILE: as it is now, not when the caller's statement began.
+CREATE FUNCTION webhook.is_skipped(endpoint int) RETURNS boolean
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT NOT EXISTS (SELECT FROM webhook.endpoint e
+    WHERE e.id = endpoint AND (e.status <> 'disabled' OR e.when_disabled <> 'skip'))
+$$;
+
 -- Deliveries wait from now on. A paused endpoint stays paused.
 CREATE FUNCTION @extschema@.webhook_pause(endpoint_id int) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER

@@ -7,7 +7,8 @@
 --   numbers        attempts + 1, or 0 where no request was made (then attempt_ids etc. are NULL, and an id is made)
 --   disables       why the endpoint is to be disabled, or NULL
 --
--- An outcome that has been recorded before, in a batch whose answer the worker never got, is passed over.
+-- An outcome that has been recorded before, in a batch whose answer the worker never got, is passed over. A worker
+-- skips by the status it knows: what it skips at an endpoint that was enabled meanwhile stays owed and is due at once.
 --
 -- Returns the endpoints that this disabled. Counters of an endpoint's health are written on a change of state, else
 -- at most once a minute.
@@ -32,7 +33,18 @@ DECLARE
   renewed int := 0;
   ids uuid[] := attempt_ids;
   known boolean[];
+  stays boolean[];
 BEGIN
+  IF 'skipped' = ANY (outcomes) THEN
+    stays := ARRAY(
+      SELECT o.outcome = 'skipped' AND NOT webhook.is_skipped(o.endpoint_id)
+      FROM unnest(endpoint_ids, outcomes) WITH ORDINALITY AS o (endpoint_id, outcome, place) ORDER BY o.place
+    );
+    outcomes := ARRAY(
+      SELECT CASE WHEN o.stays THEN 'retry' ELSE o.outcome END
+      FROM unnest(outcomes, stays) WITH ORDINALITY AS o (outcome, stays, place) ORDER BY o.place
+    );
+  END IF;
   DELETE FROM webhook.queue q
   USING unnest(endpoint_ids, event_ids, xids, outcomes) AS o (endpoint_id, event_id, xid, outcome)
   WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.xid = o.xid::text::xid8
@@ -42,8 +54,9 @@ BEGIN
   IF gone < cardinality(event_ids) THEN
     UPDATE webhook.queue q
     SET attempts = q.attempts + CASE WHEN o.number > 0 THEN 1 ELSE 0 END,
-      step = CASE WHEN q.xid = o.xid::text::xid8 THEN q.step + 1 ELSE q.step END,
-      due = CASE WHEN q.xid = o.xid::text::xid8 THEN clock_timestamp() + make_interval(secs => o.retry_in_s) ELSE q.due END
+      step = q.step + CASE WHEN o.number > 0 AND q.xid = o.xid::text::xid8 THEN 1 ELSE 0 END,
+      due = CASE WHEN q.xid = o.xid::text::xid8
+        THEN clock_timestamp() + make_interval(secs => coalesce(o.retry_in_s, 0)) ELSE q.due END
     FROM unnest(endpoint_ids, event_ids, xids, attempts, retry_in_s, numbers)
       AS o (endpoint_id, event_id, xid, attempts, retry_in_s, number)
     WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.attempts = o.attempts;
@@ -72,10 +85,10 @@ BEGIN
     make_interval(secs => o.duration_s), o.status_code, o.outcome <> 'retry', o.outcome, o.error, o.url,
     o.remote_address, o.request_headers::jsonb, o.response_headers::jsonb, o.response_body
   FROM unnest(endpoint_ids, event_ids, outcomes, numbers, ids, started_ats, durations_s, status_codes, errors,
-      urls, remote_addresses, request_headers, response_headers, response_bodies, known)
+      urls, remote_addresses, request_headers, response_headers, response_bodies, known, stays)
     AS o (endpoint_id, event_id, outcome, number, id, started_at, duration_s, status_code, error, url,
-      remote_address, request_headers, response_headers, response_body, known)
-  WHERE o.known IS NOT TRUE;
+      remote_address, request_headers, response_headers, response_body, known, stays)
+  WHERE o.known IS NOT TRUE AND o.stays IS NOT TRUE;
 
   FOR state IN
     SELECT o.endpoint_id,
@@ -86,9 +99,9 @@ BEGIN
       max(coalesce('status ' || o.status_code || coalesce(', ' || o.error, ''), o.error))
         FILTER (WHERE o.outcome = ANY ('{retry,failed}')) AS error,
       max(o.disable) AS disable
-    FROM unnest(endpoint_ids, event_ids, outcomes, status_codes, errors, disables, known)
-      AS o (endpoint_id, event_id, outcome, status_code, error, disable, known)
-    WHERE o.known IS NOT TRUE
+    FROM unnest(endpoint_ids, event_ids, outcomes, status_codes, errors, disables, known, stays)
+      AS o (endpoint_id, event_id, outcome, status_code, error, disable, known, stays)
+    WHERE o.known IS NOT TRUE AND o.stays IS NOT TRUE
     GROUP BY o.endpoint_id ORDER BY o.endpoint_id
   LOOP
     reason := webhook.update_health(state.endpoint_id, state.delivered, state.failed::int, state.attempts::int,

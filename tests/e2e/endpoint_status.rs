@@ -54,6 +54,25 @@ async fn disabling_skips_at_once_what_waits_and_records_what_is_under_way() {
 }
 
 #[tokio::test]
+async fn what_the_worker_skips_while_the_endpoint_is_enabled_is_delivered_all_the_same() {
+    let scene = Scene::new().await;
+    scene.gate.open();
+    scene.change(&format!("SELECT webhook_disable({})", scene.endpoint)).await;
+    scene.emit(1).await;
+    scene.database.drained().await;
+    let enabling = scene.database.session().await;
+    Database::run_in(&enabling, "BEGIN; LOCK TABLE webhook.endpoint IN ACCESS EXCLUSIVE MODE").await;
+    scene.emit(1).await;
+    // The worker knows of no change, and is about to skip it.
+    let skipping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%worker_record(%'";
+    scene.database.becomes(skipping, "1").await;
+    Database::run_in(&enabling, &format!("SELECT webhook_enable({}); COMMIT", scene.endpoint)).await;
+    scene.receiver.receives(1).await;
+    scene.database.drained().await;
+    assert_eq!(scene.outcomes().await, ["delivered|1", "skipped: endpoint disabled|1"]);
+}
+
+#[tokio::test]
 async fn a_disabled_endpoint_that_keeps_delivers_what_waits_when_it_is_enabled() {
     let scene = Scene::new().await;
     scene.emit(20).await;

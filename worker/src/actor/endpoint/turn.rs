@@ -243,7 +243,7 @@ impl Endpoint {
         }
         let outcomes = std::mem::take(&mut self.done);
         let recorded: Vec<(Uuid, Option<f64>)> =
-            outcomes.iter().map(|outcome| (outcome.event_id, outcome.retry_in_s)).collect();
+            outcomes.iter().map(|outcome| (outcome.event_id, due_again_in_s(outcome))).collect();
         let record = self.seed.recorder.send(Record(outcomes));
         ctx.spawn(record.into_actor(self).map(move |_, endpoint, ctx| {
             let now = Instant::now();
@@ -332,6 +332,11 @@ fn ended(row: &Owed, kind: Kind, reason: &str) -> Outcome {
         disable: None,
         request: None,
     }
+}
+
+/// When a delivery may be due again. What was skipped stays owed if its endpoint was enabled meanwhile.
+fn due_again_in_s(outcome: &Outcome) -> Option<f64> {
+    if outcome.kind == Kind::Skipped { Some(0.0) } else { outcome.retry_in_s }
 }
 
 fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

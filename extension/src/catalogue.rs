@@ -1,13 +1,14 @@
 //! The catalogue of event types as this session knows it: what their data has to look like, and which were seen.
 
+use crate::cached::Cached;
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::statement::{Seen, Statement};
-use crate::{lock, raise, subscriber};
+use crate::{lock, raise};
 use jsonschema::Validator;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde_json::Value;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -26,8 +27,8 @@ struct Schema {
 type Catalogue = HashMap<Box<str>, Option<Rc<Schema>>>;
 
 thread_local! {
-    static CACHE: RefCell<Catalogue> = RefCell::new(HashMap::new());
-    static CACHED_AT: Cell<u64> = const { Cell::new(0) };
+    /// Types that are seen meanwhile are added.
+    static CACHE: Cached<RefCell<Catalogue>> = const { Cached::new() };
     /// The transaction that entered types, and which: they are not known before it has committed.
     static ENTERED: RefCell<(u64, Vec<Box<str>>)> = const { RefCell::new((0, Vec::new())) };
     static TYPES: Statement = const { Statement::new(
@@ -40,8 +41,7 @@ thread_local! {
 
 /// Raises, or warns, if the type has a schema and the data does not match it.
 pub fn check(event_type: &str, data: &str) {
-    refresh();
-    let Some(schema) = CACHE.with_borrow(|types| types.get(event_type).cloned().flatten()) else { return };
+    let Some(schema) = catalogue().borrow().get(event_type).cloned().flatten() else { return };
     let Some(problem) = schema.problem(data) else { return };
     let message = format!("data of event {event_type} does not match its schema: {problem}");
     if schema.is_strict {
@@ -84,17 +84,17 @@ fn schema_problem(schema: pgrx::JsonB) -> Option<String> {
 /// Enters types that are not in the catalogue yet. Nobody waits for it: while another transaction enters the same one
 /// this leaves it to that, and if that fails, to the next event.
 pub fn note<'a>(event_types: impl Iterator<Item = &'a str>) {
-    refresh();
+    let known = catalogue();
     let mut last = "";
     for event_type in event_types {
-        if event_type != last && !CACHE.with_borrow(|types| types.contains_key(event_type)) {
-            enter(event_type);
+        if event_type != last && !known.borrow().contains_key(event_type) {
+            enter(&known, event_type);
         }
         last = event_type;
     }
 }
 
-fn enter(event_type: &str) {
+fn enter(catalogue: &RefCell<Catalogue>, event_type: &str) {
     let transaction = unsafe { pg_sys::GetTopFullTransactionId() }.value;
     let mut hasher = DefaultHasher::new();
     event_type.hash(&mut hasher);
@@ -117,18 +117,17 @@ fn enter(event_type: &str) {
         }
     });
     if is_known {
-        CACHE.with_borrow_mut(|types| types.insert(event_type.into(), None));
+        catalogue.borrow_mut().insert(event_type.into(), None);
     } else {
         ENTERED.with_borrow_mut(|(_, types)| types.push(event_type.into()));
     }
 }
 
-/// Reads the catalogue again if the configuration changed.
-fn refresh() {
-    let epoch = subscriber::epoch();
-    if CACHED_AT.get() == epoch {
-        return;
-    }
+fn catalogue() -> Rc<RefCell<Catalogue>> {
+    CACHE.with(|cache| cache.get(|| RefCell::new(load())))
+}
+
+fn load() -> Catalogue {
     let mut fresh = Catalogue::new();
     acting_as(own_role(OWNER), false, || {
         TYPES.with(|statement| {
@@ -141,6 +140,5 @@ fn refresh() {
             });
         });
     });
-    CACHE.set(fresh);
-    CACHED_AT.set(epoch);
+    fresh
 }

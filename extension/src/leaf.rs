@@ -1,32 +1,31 @@
 //! Which partition of webhook.event or webhook.event_body an id belongs to: what tuple routing would find, looked up once per session.
 
+use crate::cached::{self, Cached};
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::inserter::{Columns, Inserter};
+use crate::own_table::own_table;
 use crate::statement::{Seen, Statement};
-use crate::subscriber;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use std::cell::RefCell;
 use std::ffi::CStr;
-use std::rc::Rc;
+use std::thread::LocalKey;
 
 type Id = [u8; 16];
 
 /// The ids a partition takes: from (inclusive) to (exclusive).
 #[derive(Clone, Copy)]
-pub struct Bounds {
+struct Bounds {
     from: Id,
     to: Id,
 }
 
 impl Bounds {
-    pub fn hold(&self, id: &Id) -> bool {
+    fn hold(&self, id: &Id) -> bool {
         self.from <= *id && *id < self.to
     }
 }
 
 struct Leaves {
-    epoch: u64,
     dated: Vec<(Bounds, pg_sys::Oid)>,
     default: pg_sys::Oid,
 }
@@ -43,12 +42,12 @@ impl Leaves {
 pub struct Parent {
     name: &'static CStr,
     default: &'static CStr,
-    leaves: RefCell<Option<Rc<Leaves>>>,
+    leaves: Cached<Leaves>,
 }
 
 impl Parent {
     const fn new(name: &'static CStr, default: &'static CStr) -> Self {
-        Self { name, default, leaves: RefCell::new(None) }
+        Self { name, default, leaves: Cached::new() }
     }
 }
 
@@ -60,29 +59,58 @@ thread_local! {
           WHERE l.parent OPERATOR(pg_catalog.=) $1", &[pg_sys::TEXTOID]) };
 }
 
-/// Opens the partition this id goes to. The bounds say which other ids go there as well.
-pub fn open<const N: usize>(parent: &Parent, id: &Id, columns: &Columns<N>) -> (Inserter<N>, Bounds) {
-    loop {
-        let leaves = leaves(parent);
-        let found = leaves.dated.iter().find(|(bounds, _)| bounds.hold(id));
-        let (bounds, table) = found.copied().unwrap_or_else(|| (leaves.gap_at(id), leaves.default));
-        // Taking the lock brings news of partitions attached or dropped meanwhile.
-        match Inserter::open(table, columns) {
-            Some(inserter) if subscriber::epoch() == leaves.epoch => return (inserter, bounds),
-            Some(outdated) => outdated.finish(),
-            None => drop(parent.leaves.take()),
+/// Adds rows to whichever partitions their ids belong to.
+pub struct Writer<const N: usize> {
+    parent: &'static LocalKey<Parent>,
+    columns: &'static Columns<N>,
+    /// The partition the last row went to, and which ids go there as well.
+    open: Option<(Inserter<N>, Bounds)>,
+}
+
+impl<const N: usize> Writer<N> {
+    pub fn new(parent: &'static LocalKey<Parent>, columns: &'static Columns<N>) -> Self {
+        Self { parent, columns, open: None }
+    }
+
+    /// Adds the row of an id, as [`Inserter::add`].
+    pub fn add(&mut self, id: &Id, values: [Option<pg_sys::Datum>; N]) {
+        if self.open.as_ref().is_some_and(|(_, bounds)| !bounds.hold(id))
+            && let Some((other, _)) = self.open.take()
+        {
+            other.finish();
+        }
+        let (inserter, _) =
+            self.open.get_or_insert_with(|| self.parent.with(|parent| open(parent, id, self.columns)));
+        inserter.add(values);
+    }
+
+    /// Writes what is left.
+    pub fn finish(self) {
+        if let Some((last, _)) = self.open {
+            last.finish();
         }
     }
 }
 
-fn leaves(parent: &Parent) -> Rc<Leaves> {
-    let epoch = subscriber::epoch();
-    if let Some(known) = parent.leaves.borrow().as_ref().filter(|known| known.epoch == epoch) {
-        return known.clone();
+/// Opens the partition this id goes to. The bounds say which other ids go there as well.
+fn open<const N: usize>(parent: &Parent, id: &Id, columns: &Columns<N>) -> (Inserter<N>, Bounds) {
+    loop {
+        let leaves = parent.leaves.get(|| load(parent));
+        let found = leaves.dated.iter().find(|(bounds, _)| bounds.hold(id));
+        let (bounds, table) = found.copied().unwrap_or_else(|| (leaves.gap_at(id), leaves.default));
+        // Taking the lock brings news of partitions attached or dropped meanwhile.
+        match Inserter::open(table, columns) {
+            Some(inserter) if parent.leaves.is_fresh() => return (inserter, bounds),
+            Some(outdated) => outdated.finish(),
+            None => parent.leaves.forget(),
+        }
     }
-    let default = subscriber::own_table(parent.default);
-    subscriber::watch_relation(subscriber::own_table(parent.name));
-    subscriber::watch_relation(default);
+}
+
+fn load(parent: &Parent) -> Leaves {
+    let default = own_table(parent.default);
+    cached::watch_relation(own_table(parent.name));
+    cached::watch_relation(default);
     let mut dated = Vec::new();
     acting_as(own_role(OWNER), false, || {
         DATED.with(|statement| {
@@ -92,7 +120,5 @@ fn leaves(parent: &Parent) -> Rc<Leaves> {
             });
         });
     });
-    let fresh = Rc::new(Leaves { epoch, dated, default });
-    parent.leaves.replace(Some(fresh.clone()));
-    fresh
+    Leaves { dated, default }
 }

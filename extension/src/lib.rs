@@ -9,6 +9,7 @@
 mod backoff;
 mod batch;
 mod body_function;
+mod cached;
 mod capture;
 mod catalogue;
 mod check;
@@ -24,6 +25,7 @@ mod identity;
 mod inserter;
 mod leaf;
 mod lock;
+mod own_table;
 mod per_transaction;
 mod rendering;
 mod scratch;
@@ -51,7 +53,7 @@ use pgrx::prelude::*;
 pub extern "C-unwind" fn _PG_init() {
     guc::register();
     transaction::register();
-    subscriber::register();
+    cached::register();
 }
 
 /// Raises an error: what is wrong, and the way out.

@@ -1,17 +1,15 @@
 //! Rows of webhook.setting that matter to whoever emits, read again when the configuration changed.
 
+use crate::cached::Cached;
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::statement::{Seen, Statement};
-use crate::subscriber;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use pgrx::{direct_function_call, pg_sys};
-use std::cell::RefCell;
 use std::rc::Rc;
 
 /// How long events are kept.
 pub struct Retention {
-    epoch: u64,
     span: Interval,
     /// As it was set.
     pub text: String,
@@ -28,24 +26,23 @@ impl Retention {
 }
 
 thread_local! {
-    static KNOWN: RefCell<Option<Rc<Retention>>> = const { RefCell::new(None) };
+    static KNOWN: Cached<Retention> = const { Cached::new() };
     static RETENTION: Statement = const { Statement::new(
         c"SELECT s::pg_catalog.interval, s FROM webhook.setting('retention') s", &[]) };
 }
 
 pub fn retention() -> Rc<Retention> {
-    let epoch = subscriber::epoch();
-    if let Some(known) = KNOWN.with_borrow(Clone::clone).filter(|known| known.epoch == epoch) {
-        return known;
-    }
+    KNOWN.with(|known| known.get(load))
+}
+
+fn load() -> Retention {
     let mut fresh = None;
     acting_as(own_role(OWNER), false, || {
         RETENTION.with(|statement| {
             statement.run(Seen::Latest, &[], |row| {
-                fresh = Some(Rc::new(Retention { epoch, span: row.must(1), text: row.must(2) }));
+                fresh = Some(Retention { span: row.must(1), text: row.must(2) });
             });
         });
     });
-    KNOWN.set(fresh.clone());
     fresh.unwrap_or_else(|| error!("pg_webhook: there is no setting retention"))
 }

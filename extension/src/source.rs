@@ -1,15 +1,15 @@
 //! What is captured of a table: the rows of webhook.source, compiled once per session and table.
 
 use crate::body_function::BodyFunction;
+use crate::cached::{self, Cached};
 use crate::column::Values;
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::statement::{OwnedPlan, Seen, Statement};
-use crate::subscriber;
 use crate::table::Table;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use protocol::event_type::EventType;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::rc::Rc;
@@ -87,8 +87,7 @@ pub struct Capture {
 }
 
 thread_local! {
-    static CACHE: RefCell<HashMap<pg_sys::Oid, Option<Rc<Capture>>>> = RefCell::new(HashMap::new());
-    static CACHED_AT: Cell<u64> = const { Cell::new(0) };
+    static CACHE: Cached<RefCell<HashMap<pg_sys::Oid, Option<Rc<Capture>>>>> = const { Cached::new() };
     static SOURCES: Statement = const { Statement::new(
         c"SELECT s.operations, s.event_names::pg_catalog.text, s.watch, s.omit, s.condition, s.tenant, s.key, s.body_function, \
             s.on_error, s.configured_by, s.relation::pg_catalog.oid, s.name, s.per_transaction \
@@ -100,18 +99,14 @@ thread_local! {
 
 /// How a written table is captured; None if it is not.
 pub fn of(written: pg_sys::Relation) -> Option<Rc<Capture>> {
-    let epoch = subscriber::epoch();
     let relation = unsafe { (*written).rd_id };
-    if CACHED_AT.get() != epoch {
-        CACHE.with_borrow_mut(std::mem::take);
-        CACHED_AT.set(epoch);
+    let captures = CACHE.with(|cache| cache.get(Default::default));
+    if let Some(known) = captures.borrow().get(&relation) {
+        return known.clone();
     }
-    if let Some(known) = CACHE.with_borrow(|cache| cache.get(&relation).cloned()) {
-        return known;
-    }
-    subscriber::watch_relation(relation);
+    cached::watch_relation(relation);
     let fresh = load(written).map(Rc::new);
-    CACHE.with_borrow_mut(|cache| cache.insert(relation, fresh.clone()));
+    captures.borrow_mut().insert(relation, fresh.clone());
     fresh
 }
 
@@ -161,7 +156,7 @@ fn load(written: pg_sys::Relation) -> Option<Capture> {
     if rows.is_empty() {
         return None;
     }
-    subscriber::watch_relation(attached);
+    cached::watch_relation(attached);
     let table = unsafe {
         let root = pg_sys::relation_open(attached, pg_sys::AccessShareLock as i32);
         let table = Table::read(root, written);

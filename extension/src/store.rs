@@ -3,6 +3,7 @@
 use crate::identifier::Stamp;
 use crate::inserter::{Columns, Inserter};
 use crate::leaf::{self, EVENT, EVENT_BODY};
+use crate::own_table::own_table;
 use crate::rendering::{self, Pinned};
 use crate::subscriber::Subscriber;
 use crate::variant::{self, Variant};
@@ -23,8 +24,8 @@ pub struct NewEvent {
     pub deliver_at: Option<pg_sys::TimestampTz>,
 }
 
-const EVENT_COLUMNS: Columns<6> = [c"id", c"type", c"tenant", c"key", c"body", c"created_at"];
-const BODY_COLUMNS: Columns<4> = [c"event_id", c"variant", c"endpoint_ids", c"body"];
+static EVENT_COLUMNS: Columns<6> = [c"id", c"type", c"tenant", c"key", c"body", c"created_at"];
+static BODY_COLUMNS: Columns<4> = [c"event_id", c"variant", c"endpoint_ids", c"body"];
 const QUEUE_COLUMNS: Columns<11> = [
     c"endpoint_id",
     c"event_id",
@@ -87,25 +88,21 @@ fn subject(event: &NewEvent) -> Option<i32> {
 }
 
 fn insert_events(events: &[NewEvent]) {
-    let mut open: Option<(Inserter<6>, leaf::Bounds)> = None;
+    let mut writer = leaf::Writer::new(&EVENT, &EVENT_COLUMNS);
     for event in events {
-        let id = &event.stamp.id;
-        let fits = open.as_ref().is_some_and(|(_, bounds)| bounds.hold(id));
-        if !fits && let Some((full, _)) = open.take() {
-            full.finish();
-        }
-        open.get_or_insert_with(|| EVENT.with(|parent| leaf::open(parent, id, &EVENT_COLUMNS))).0.add([
-            uuid(event),
-            event.event_type.into_datum(),
-            event.tenant.as_deref().into_datum(),
-            event.key.as_deref().into_datum(),
-            event.body.as_str().into_datum(),
-            Some(pg_sys::Datum::from(event.stamp.timestamptz())),
-        ]);
+        writer.add(
+            &event.stamp.id,
+            [
+                uuid(event),
+                event.event_type.into_datum(),
+                event.tenant.as_deref().into_datum(),
+                event.key.as_deref().into_datum(),
+                event.body.as_str().into_datum(),
+                Some(pg_sys::Datum::from(event.stamp.timestamptz())),
+            ],
+        );
     }
-    if let Some((last, _)) = open {
-        last.finish();
-    }
+    writer.finish();
 }
 
 /// Deliveries to endpoints with a taste of their own.
@@ -137,24 +134,19 @@ impl Tasteful {
     }
 
     fn finish(self) {
-        let mut open: Option<(Inserter<4>, leaf::Bounds)> = None;
+        let mut writer = leaf::Writer::new(&EVENT_BODY, &BODY_COLUMNS);
         for (event_id, number, variant) in &self.bodies {
-            let fits = open.as_ref().is_some_and(|(_, bounds)| bounds.hold(event_id));
-            if !fits && let Some((full, _)) = open.take() {
-                full.finish();
-            }
-            let open = open
-                .get_or_insert_with(|| EVENT_BODY.with(|parent| leaf::open(parent, event_id, &BODY_COLUMNS)));
-            open.0.add([
-                pgrx::Uuid::from_bytes(*event_id).into_datum(),
-                number.into_datum(),
-                variant.endpoint_ids.clone().into_datum(),
-                variant.body.as_str().into_datum(),
-            ]);
+            writer.add(
+                event_id,
+                [
+                    pgrx::Uuid::from_bytes(*event_id).into_datum(),
+                    number.into_datum(),
+                    variant.endpoint_ids.clone().into_datum(),
+                    variant.body.as_str().into_datum(),
+                ],
+            );
         }
-        if let Some((last, _)) = open {
-            last.finish();
-        }
+        writer.finish();
         if let Some(pinned) = self.pinned {
             rendering::unpin(pinned);
         }
@@ -192,7 +184,7 @@ impl Queue {
 }
 
 fn open_queue() -> Inserter<11> {
-    Inserter::open(subscriber::own_table(c"queue"), &QUEUE_COLUMNS)
+    Inserter::open(own_table(c"queue"), &QUEUE_COLUMNS)
         .unwrap_or_else(|| error!("pg_webhook: webhook.queue was dropped"))
 }
 

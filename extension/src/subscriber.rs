@@ -1,24 +1,16 @@
 //! Who wants which events: the endpoints as this session knows them.
-//!
-//! Read once and kept until the configuration changes. A change sends a relation-cache invalidation of
-//! webhook.endpoint to every session when it commits, and to its own at once, also when it is rolled back: the way
-//! PostgreSQL keeps its own catalogs. What is read is the latest committed state, whatever the isolation level, so
-//! a session with an old snapshot can't keep what is no longer true.
 
+use crate::cached::Cached;
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::statement::{Row, Seen, Statement};
 use crate::transform::Transform;
 use crate::variant::{Shape, Taste, Writer};
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::prelude::*;
-use pgrx::{pg_guard, pg_sys};
 use protocol::event_type::Pattern;
 use protocol::layout::Layout;
 use protocol::scheme::{Message, Scheme, SchemeSpec};
 use protocol::secret::{KeyEncoding, Secret};
-use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
-use std::ffi::CStr;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// An endpoint, as far as enqueueing goes.
@@ -75,10 +67,7 @@ impl Subscriber {
 }
 
 thread_local! {
-    static CACHE: RefCell<Option<Rc<[Subscriber]>>> = const { RefCell::new(None) };
-    /// Counts changes of configuration; what was cached under another number is stale.
-    static EPOCH: Cell<u64> = const { Cell::new(1) };
-    static CACHED_AT: Cell<u64> = const { Cell::new(0) };
+    static CACHE: Cached<Vec<Subscriber>> = const { Cached::new() };
     static ENDPOINTS: Statement = const { Statement::new(
         c"SELECT e.id, e.generation, e.tenant, e.all_tenants, e.event_types, e.scheme, \
             e.filter, e.envelope::pg_catalog.text, e.transform, e.on_error, e.configured_by, e.ordered FROM webhook.endpoint e", &[]) };
@@ -88,95 +77,12 @@ thread_local! {
         c"SELECT s.name, s.algorithm, s.key_encoding, s.content, s.digest_encoding, s.signature, s.separator, s.headers FROM webhook.signature_scheme s", &[]) };
 }
 
-/// All endpoints, read again if the configuration changed.
-pub fn all() -> Rc<[Subscriber]> {
-    let epoch = epoch();
-    if CACHED_AT.get() == epoch
-        && let Some(known) = CACHE.with_borrow(Clone::clone)
-    {
-        return known;
-    }
-    let fresh: Rc<[Subscriber]> = acting_as(own_role(OWNER), false, load).into();
-    CACHE.set(Some(fresh.clone()));
-    // The number read before loading: a change that came meanwhile leaves this stale.
-    CACHED_AT.set(epoch);
-    fresh
-}
-
-/// Number of the configuration as it is now.
-pub fn epoch() -> u64 {
-    // PostgreSQL looks for news when it takes a lock it did not have: a prepared statement that is executed again in
-    // an open transaction takes none.
-    unsafe { pg_sys::AcceptInvalidationMessages() };
-    EPOCH.get()
-}
-
-/// Registers the session's callbacks for changes: of relations, and of schemas, whose names stand in events' keys.
-pub fn register() {
-    let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
-    unsafe {
-        pg_sys::CacheRegisterRelcacheCallback(Some(at_invalidation), pg_sys::Datum::from(0usize));
-        pg_sys::CacheRegisterSyscacheCallback(schemas, Some(at_schema_change), pg_sys::Datum::from(0usize));
-    }
-}
-
-/// Tells every session, when this transaction commits, to drop what it cached; and this one at once.
-#[pg_extern(sql = false)]
-fn drop_caches() {
-    EPOCH.set(EPOCH.get() + 1);
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(config_relation()) };
-}
-
-/// Also drops what is cached when this relation changes: a captured table whose columns are altered.
-pub fn watch_relation(relation: pg_sys::Oid) {
-    WATCHED.with_borrow_mut(|watched| {
-        watched.insert(relation);
-    });
-}
-
-/// May come at any look-up in a catalog, so it only counts.
-#[pg_guard]
-unsafe extern "C-unwind" fn at_invalidation(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
-    let config = CONFIG_RELATION.get();
-    let concerns_us = relation == pg_sys::InvalidOid
-        || relation == config
-        || config == pg_sys::InvalidOid
-        || WATCHED.with(|watched| watched.try_borrow().map_or(true, |w| w.contains(&relation)));
-    if concerns_us {
-        EPOCH.set(EPOCH.get() + 1);
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn at_schema_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
-    EPOCH.set(EPOCH.get() + 1);
-}
-
-thread_local! {
-    static WATCHED: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
-    static CONFIG_RELATION: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
-}
-
-/// A table of pg_webhook's own by name.
-pub fn own_table(name: &CStr) -> pg_sys::Oid {
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"webhook".as_ptr(), false);
-        let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
-        if table == pg_sys::InvalidOid {
-            error!("pg_webhook: table webhook.{} does not exist", name.to_string_lossy());
-        }
-        table
-    }
-}
-
-fn config_relation() -> pg_sys::Oid {
-    let relation = own_table(c"endpoint");
-    CONFIG_RELATION.set(relation);
-    relation
+/// All endpoints.
+pub fn all() -> Rc<Vec<Subscriber>> {
+    CACHE.with(|cache| cache.get(|| acting_as(own_role(OWNER), false, load)))
 }
 
 fn load() -> Vec<Subscriber> {
-    config_relation();
     let schemes = load_schemes();
     let mut secrets: HashMap<i32, Vec<(String, Option<i64>)>> = HashMap::new();
     SECRETS.with(|statement| {

@@ -62,7 +62,7 @@ fn variant_for(event_id: pgrx::Uuid, endpoint_id: i32) -> Option<i32> {
         return variant;
     }
     let subscribers = subscriber::all();
-    let subscriber = subscribers.iter().find(|s| s.endpoint_id == endpoint_id)?;
+    let subscriber = subscribers.by_id(endpoint_id)?;
     subscriber.taste.as_ref()?.shape.as_ref()?;
     let event = stored(event_id)?;
     let pinned = rendering::pin_code();

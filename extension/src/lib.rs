@@ -36,6 +36,7 @@ mod sqlstate;
 mod statement;
 mod store;
 mod subscriber;
+mod subscribers;
 mod subtransaction;
 mod table;
 mod transaction;

@@ -42,43 +42,30 @@ const QUEUE_COLUMNS: Columns<11> = [
 
 /// Stores events and, for each endpoint that wants one, a signed delivery.
 pub fn enqueue(events: &[NewEvent]) {
-    enqueue_for(events, true, |subscriber, event| {
-        subscriber.wants(&event.event_type, event.tenant.as_deref())
-            && subject(event) != Some(subscriber.endpoint_id)
-    });
+    store_events(events);
+    let subscribers = subscriber::all();
+    let mut deliveries = Deliveries::new(true);
+    // The events of a statement are alike: those who want one want the next.
+    let (mut asked, mut wanting) = (None, Vec::new());
+    for event in events {
+        let asking = Some((&*event.event_type, event.tenant.as_deref()));
+        if asked != asking {
+            asked = asking;
+            wanting = subscribers.wanting(&event.event_type, event.tenant.as_deref());
+        }
+        let subject = subject(event);
+        let owed = wanting.iter().copied().filter(|s| subject != Some(s.endpoint_id));
+        deliveries.add(event, owed);
+    }
+    deliveries.finish();
 }
 
 /// Stores an event and a signed delivery to this endpoint alone.
 pub fn enqueue_to(endpoint_id: i32, event: NewEvent) {
-    enqueue_for(&[event], false, |subscriber, _| subscriber.endpoint_id == endpoint_id);
-}
-
-fn enqueue_for(events: &[NewEvent], filtered: bool, is_owed: impl Fn(&Subscriber, &NewEvent) -> bool) {
-    insert_events(events);
-    catalogue::note(events.iter().map(|event| &*event.event_type));
-    let subscribers = subscriber::all();
-    let mut queue = Queue(None);
-    let mut tasteful = Tasteful { pinned: None, bodies: Vec::new() };
-    for event in events {
-        let mut has_tasteful = false;
-        for subscriber in subscribers.iter().filter(|s| is_owed(s, event)) {
-            if subscriber.taste.is_some() {
-                has_tasteful = true;
-            } else {
-                queue.add(event, subscriber, &event.body, None);
-            }
-        }
-        if has_tasteful {
-            tasteful.add(
-                event,
-                subscribers.iter().filter(|s| s.taste.is_some() && is_owed(s, event)),
-                filtered,
-                &mut queue,
-            );
-        }
-    }
-    tasteful.finish();
-    queue.finish();
+    store_events(std::slice::from_ref(&event));
+    let mut deliveries = Deliveries::new(false);
+    deliveries.add(&event, subscriber::all().by_id(endpoint_id).into_iter());
+    deliveries.finish();
 }
 
 /// The endpoint that one of pg_webhook's own notices is about. It does not get it: what it answers could be the next one.
@@ -87,7 +74,7 @@ fn subject(event: &NewEvent) -> Option<i32> {
     key.strip_prefix("endpoint:")?.parse().ok()
 }
 
-fn insert_events(events: &[NewEvent]) {
+fn store_events(events: &[NewEvent]) {
     let mut writer = leaf::Writer::new(&EVENT, &EVENT_COLUMNS);
     for event in events {
         writer.add(
@@ -103,6 +90,41 @@ fn insert_events(events: &[NewEvent]) {
         );
     }
     writer.finish();
+    catalogue::note(events.iter().map(|event| &*event.event_type));
+}
+
+/// What is owed of the events that are stored.
+struct Deliveries {
+    /// Whether filters are asked.
+    filtered: bool,
+    queue: Queue,
+    tasteful: Tasteful,
+}
+
+impl Deliveries {
+    fn new(filtered: bool) -> Self {
+        Self { filtered, queue: Queue(None), tasteful: Tasteful { pinned: None, bodies: Vec::new() } }
+    }
+
+    fn add<'s>(&mut self, event: &NewEvent, owed: impl Iterator<Item = &'s Subscriber> + Clone) {
+        let mut has_tasteful = false;
+        for subscriber in owed.clone() {
+            if subscriber.taste.is_some() {
+                has_tasteful = true;
+            } else {
+                self.queue.add(event, subscriber, &event.body, None);
+            }
+        }
+        if has_tasteful {
+            let concerned = owed.filter(|subscriber| subscriber.taste.is_some());
+            self.tasteful.add(event, concerned, self.filtered, &mut self.queue);
+        }
+    }
+
+    fn finish(self) {
+        self.tasteful.finish();
+        self.queue.finish();
+    }
 }
 
 /// Deliveries to endpoints with a taste of their own.

@@ -3,6 +3,7 @@
 use crate::cached::Cached;
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::statement::{Row, Seen, Statement};
+use crate::subscribers::Subscribers;
 use crate::transform::Transform;
 use crate::variant::{Shape, Taste, Writer};
 use pgrx::datum::TimestampWithTimeZone;
@@ -10,6 +11,7 @@ use protocol::event_type::Pattern;
 use protocol::layout::Layout;
 use protocol::scheme::{Message, Scheme, SchemeSpec};
 use protocol::secret::{KeyEncoding, Secret};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -23,24 +25,31 @@ pub struct Subscriber {
     patterns: Vec<Pattern>,
     /// None where the worker has to sign: the scheme signs a value of each request, or does not fit.
     scheme: Option<Rc<Scheme>>,
-    secrets: Vec<LiveSecret>,
+    secrets: Vec<StoredSecret>,
     /// None where it takes what it is subscribed to as it is.
     pub taste: Option<Taste>,
 }
 
-struct LiveSecret {
-    secret: Secret,
+struct StoredSecret {
+    text: String,
     expires_us: Option<i64>,
+    /// Read when it first signs: most endpoints get nothing of a session. None where the text does not fit the scheme.
+    secret: OnceCell<Option<Box<Secret>>>,
+}
+
+impl StoredSecret {
+    fn read(&self, encoding: KeyEncoding) -> Option<&Secret> {
+        self.secret.get_or_init(|| Secret::parse(&self.text, encoding).ok().map(Box::new)).as_deref()
+    }
 }
 
 impl Subscriber {
-    /// Whether it is subscribed to such events; a taste may decline some yet.
-    pub fn wants(&self, event_type: &str, tenant: Option<&str>) -> bool {
-        self.takes_tenant(tenant) && self.pattern_of(event_type).is_some()
-    }
-
     pub fn takes_tenant(&self, tenant: Option<&str>) -> bool {
         self.all_tenants || self.tenant.as_deref() == tenant
+    }
+
+    pub fn takes_all_tenants(&self) -> bool {
+        self.all_tenants
     }
 
     pub fn pattern_of(&self, event_type: &str) -> Option<&Pattern> {
@@ -61,13 +70,13 @@ impl Subscriber {
         let now_us = message.at_ms * 1000;
         let live = self.secrets.iter().filter(|s| s.expires_us.is_none_or(|at| at > now_us));
         let mut signature = String::with_capacity(64);
-        scheme.sign_into(&mut signature, live.map(|s| &s.secret), message);
+        scheme.sign_into(&mut signature, live.filter_map(|s| s.read(scheme.key_encoding())), message);
         (!signature.is_empty()).then_some(signature)
     }
 }
 
 thread_local! {
-    static CACHE: Cached<Vec<Subscriber>> = const { Cached::new() };
+    static CACHE: Cached<Subscribers> = const { Cached::new() };
     static ENDPOINTS: Statement = const { Statement::new(
         c"SELECT e.id, e.generation, e.tenant, e.all_tenants, e.event_types, e.scheme, \
             e.filter, e.envelope::pg_catalog.text, e.transform, e.on_error, e.configured_by, e.ordered FROM webhook.endpoint e", &[]) };
@@ -78,19 +87,20 @@ thread_local! {
 }
 
 /// All endpoints.
-pub fn all() -> Rc<Vec<Subscriber>> {
-    CACHE.with(|cache| cache.get(|| acting_as(own_role(OWNER), false, load)))
+pub fn all() -> Rc<Subscribers> {
+    CACHE.with(|cache| cache.get(|| Subscribers::new(acting_as(own_role(OWNER), false, load))))
 }
 
 fn load() -> Vec<Subscriber> {
     let schemes = load_schemes();
-    let mut secrets: HashMap<i32, Vec<(String, Option<i64>)>> = HashMap::new();
+    let mut secrets: HashMap<i32, Vec<StoredSecret>> = HashMap::new();
     SECRETS.with(|statement| {
         statement.run(Seen::Latest, &[], |row| {
-            let expires = row
+            let expires_us = row
                 .get::<TimestampWithTimeZone>(3)
                 .map(|at| i64::from(at) + crate::identifier::POSTGRES_EPOCH_US);
-            secrets.entry(row.must(1)).or_default().push((row.must(2), expires));
+            let secret = StoredSecret { text: row.must(2), expires_us, secret: OnceCell::new() };
+            secrets.entry(row.must(1)).or_default().push(secret);
         });
     });
     let mut subscribers = Vec::new();
@@ -98,8 +108,7 @@ fn load() -> Vec<Subscriber> {
     ENDPOINTS.with(|statement| {
         statement.run(Seen::Latest, &[], |row| {
             let endpoint_id: i32 = row.must(1);
-            let scheme = schemes.get(&row.must::<String>(6)).cloned();
-            let keys = secrets.remove(&endpoint_id).unwrap_or_default();
+            let scheme = schemes.get(&row.must::<String>(6)).cloned().filter(|s| !s.per_attempt());
             subscribers.push(Subscriber {
                 endpoint_id,
                 generation: row.must(2),
@@ -111,8 +120,8 @@ fn load() -> Vec<Subscriber> {
                     .iter()
                     .filter_map(|p| Pattern::try_new(p).ok())
                     .collect(),
-                secrets: scheme.as_deref().map(|s| live_secrets(keys, s.key_encoding())).unwrap_or_default(),
-                scheme: scheme.filter(|s| !s.per_attempt()),
+                scheme,
+                secrets: secrets.remove(&endpoint_id).unwrap_or_default(),
                 taste: taste(row, &mut shapes),
             });
         });
@@ -140,14 +149,6 @@ fn taste(row: &Row, shapes: &mut HashMap<ShapeKey, Option<Rc<Shape>>>) -> Option
     });
     let shape = shape.clone();
     (filter.is_some() || shape.is_some()).then_some(Taste { filter, shape })
-}
-
-fn live_secrets(keys: Vec<(String, Option<i64>)>, encoding: KeyEncoding) -> Vec<LiveSecret> {
-    keys.into_iter()
-        .filter_map(|(text, expires_us)| {
-            Secret::parse(&text, encoding).ok().map(|secret| LiveSecret { secret, expires_us })
-        })
-        .collect()
 }
 
 fn load_schemes() -> HashMap<String, Rc<Scheme>> {

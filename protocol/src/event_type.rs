@@ -86,6 +86,23 @@ impl Pattern {
             }
         }
     }
+
+    /// What an index finds the pattern by: it matches a type exactly if this is one of the type's [`keys`].
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match &self.0 {
+            Matcher::All => "",
+            Matcher::Exact(text) | Matcher::Below(text) => text,
+        }
+    }
+}
+
+/// The [`Pattern::key`]s of all patterns that match `event_type`, which must be valid ([`EventType::try_new`]).
+pub fn keys(event_type: &str) -> impl Iterator<Item = &str> {
+    let all = (!EventType(event_type).is_reserved()).then_some("");
+    // A key that ends with a dot is a family's: no type does.
+    let families = event_type.match_indices('.').map(|(dot, _)| &event_type[..=dot]);
+    all.into_iter().chain(families).chain([event_type])
 }
 
 impl fmt::Display for Pattern {
@@ -238,6 +255,15 @@ mod tests {
                 let family = Pattern::try_new(&format!("{}.*", &name[..dot])).unwrap();
                 prop_assert!(family.matches(&name));
             }
+        }
+
+        #[test]
+        fn a_pattern_matches_the_types_that_have_its_key(
+            pattern in "\\*|(webhook|[ab]{1,2})(\\.[ab]{1,2}){0,2}(\\.\\*)?",
+            name in "(webhook|[ab]{1,2})(\\.[ab]{1,2}){0,3}",
+        ) {
+            let pattern = Pattern::try_new(&pattern).unwrap();
+            prop_assert_eq!(keys(&name).any(|key| key == pattern.key()), pattern.matches(&name));
         }
 
         #[test]

@@ -6,6 +6,7 @@
 use pgrx::pg_sys;
 use protocol::envelope::write_json_string;
 use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_char};
 
 unsafe extern "C-unwind" {
     // utils/datum.h: equality of the stored bytes, toasted or not.
@@ -33,7 +34,14 @@ enum Render {
     Int8,
     Text,
     Uuid,
-    Any { to_json: UnsafeCell<pg_sys::FmgrInfo> },
+    /// date, timestamp or timestamptz
+    Time(pg_sys::Oid),
+    Numeric,
+    Json,
+    Jsonb,
+    Any {
+        to_json: UnsafeCell<pg_sys::FmgrInfo>,
+    },
 }
 
 /// A row whose columns have been taken apart.
@@ -84,6 +92,11 @@ impl Column {
         }
     }
 
+    /// Whether a value's text may depend on settings.
+    pub fn renders_by_settings(&self) -> bool {
+        matches!(self.render, Render::Any { .. })
+    }
+
     /// Appends `"name":value`.
     pub fn write_member(&self, out: &mut String, row: &Values) {
         out.push_str(&self.label);
@@ -129,6 +142,26 @@ impl Column {
                 out.push('"');
                 Ok(())
             }
+            Render::Time(datatype) => {
+                let mut buffer: [c_char; pg_sys::MAXDATELEN as usize + 1] = [0; _];
+                let text = unsafe { pg_sys::JsonEncodeDateTime(buffer.as_mut_ptr(), value, *datatype, &0) };
+                out.push('"');
+                out.push_str(unsafe { str_of(text) });
+                out.push('"');
+                Ok(())
+            }
+            Render::Numeric => {
+                unsafe { with_output(pg_sys::F_NUMERIC_OUT, value, |text| write_numeric(out, text)) };
+                Ok(())
+            }
+            Render::Json => {
+                unsafe { with_text(value, |text| out.push_str(text)) };
+                Ok(())
+            }
+            Render::Jsonb => {
+                unsafe { with_output(pg_sys::F_JSONB_OUT, value, |text| out.push_str(text)) };
+                Ok(())
+            }
             Render::Any { to_json } => {
                 unsafe {
                     let json = pg_sys::FunctionCall1Coll(to_json.get(), pg_sys::InvalidOid, value);
@@ -150,6 +183,10 @@ impl Render {
             pg_sys::INT8OID => Self::Int8,
             pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Self::Text,
             pg_sys::UUIDOID => Self::Uuid,
+            pg_sys::DATEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID => Self::Time(attribute.atttypid),
+            pg_sys::NUMERICOID => Self::Numeric,
+            pg_sys::JSONOID => Self::Json,
+            pg_sys::JSONBOID => Self::Jsonb,
             _ => unsafe {
                 let to_json = pg_sys::Oid::from(pg_sys::F_TO_JSON);
                 let before = pg_sys::MemoryContextSwitchTo(memory);
@@ -172,6 +209,29 @@ impl Render {
                 Self::Any { to_json: UnsafeCell::new(info) }
             },
         }
+    }
+}
+
+/// NaN and the infinities are no numbers to JSON.
+fn write_numeric(out: &mut String, text: &str) {
+    if text.ends_with(|last: char| last.is_ascii_digit()) {
+        out.push_str(text);
+    } else {
+        write_json_string(out, text);
+    }
+}
+
+/// PostgreSQL's text is UTF-8 here: other databases are refused when the extension is created.
+unsafe fn str_of<'a>(text: *const c_char) -> &'a str {
+    unsafe { std::str::from_utf8_unchecked(CStr::from_ptr(text).to_bytes()) }
+}
+
+/// Hands the text of a value to `read`, as its type's output function writes it.
+unsafe fn with_output(function: u32, value: pg_sys::Datum, read: impl FnOnce(&str)) {
+    unsafe {
+        let text = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(function), value);
+        read(str_of(text));
+        pg_sys::pfree(text.cast());
     }
 }
 

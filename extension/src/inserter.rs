@@ -1,6 +1,7 @@
 //! Inserting rows of our own tables without the executor: many at a time, indexes and all, as COPY does. No trigger,
 //! default or generated column of theirs has a say: what those would do is done here as well. They are heap tables: the schema says so.
 
+use crate::table::attributes;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -10,12 +11,43 @@ const ROWS_AT_A_TIME: usize = 64;
 /// Columns of a table in the order their values are given, by name: places in the tuple differ after upgrades.
 pub type Columns<const N: usize> = [&'static CStr; N];
 
+/// An index on the rows in which a column is not NULL. To have PostgreSQL prepare that condition costs more than the rest of
+/// a row, and most rows are not in such an index.
+struct PartialIndex {
+    info: *mut pg_sys::IndexInfo,
+    /// of the column in the tuple
+    place: usize,
+}
+
+impl PartialIndex {
+    /// None where the index is another, or is not to be written.
+    unsafe fn of(info: *mut pg_sys::IndexInfo) -> Option<Self> {
+        unsafe {
+            let condition = (*info).ii_Predicate;
+            if condition.is_null() || (*condition).length != 1 || !(*info).ii_ReadyForInserts {
+                return None;
+            }
+            let test = (*(*condition).elements).ptr_value.cast::<pg_sys::NullTest>();
+            if (*test).xpr.type_ != pg_sys::NodeTag::T_NullTest
+                || (*test).nulltesttype != pg_sys::NullTestType::IS_NOT_NULL
+            {
+                return None;
+            }
+            let column = (*test).arg.cast::<pg_sys::Var>();
+            let place = ((*column).xpr.type_ == pg_sys::NodeTag::T_Var)
+                .then(|| usize::try_from((*column).varattno - 1).ok())??;
+            Some(Self { info, place })
+        }
+    }
+}
+
 /// An open table that rows are added to. [`Inserter::finish`] writes the last ones.
 pub struct Inserter<const N: usize> {
     relation: pg_sys::Relation,
     state: *mut pg_sys::EState,
     info: *mut pg_sys::ResultRelInfo,
     places: [usize; N],
+    partial: Vec<PartialIndex>,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
     filled: usize,
 }
@@ -35,12 +67,14 @@ impl<const N: usize> Inserter<N> {
             pg_sys::InitResultRelInfo(info, relation, 1, std::ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(info, false);
             pg_sys::MemoryContextSwitchTo(before);
+            let attributes = attributes((*relation).rd_att);
             let places = columns.map(|name| {
-                let number = pg_sys::get_attnum(table, name.as_ptr());
-                usize::try_from(number - 1)
-                    .unwrap_or_else(|_| pgrx::error!("pg_webhook: a table lacks column {name:?}"))
+                let place = attributes.iter().position(|a| CStr::from_ptr(a.attname.data.as_ptr()) == name);
+                place.unwrap_or_else(|| pgrx::error!("pg_webhook: a table lacks column {name:?}"))
             });
-            Some(Self { relation, state, info, places, slots: Vec::new(), filled: 0 })
+            let indexes = (0..(*info).ri_NumIndices as usize).map(|i| *(*info).ri_IndexRelationInfo.add(i));
+            let partial = indexes.filter_map(|index| PartialIndex::of(index)).collect();
+            Some(Self { relation, state, info, places, partial, slots: Vec::new(), filled: 0 })
         }
     }
 
@@ -82,6 +116,11 @@ impl<const N: usize> Inserter<N> {
             return;
         }
         unsafe {
+            for index in &self.partial {
+                let has_value = |slot: &*mut pg_sys::TupleTableSlot| !*(**slot).tts_isnull.add(index.place);
+                // PostgreSQL passes over an index that is not ready.
+                (*index.info).ii_ReadyForInserts = self.slots[..self.filled].iter().any(has_value);
+            }
             pg_sys::heap_multi_insert(
                 self.relation,
                 self.slots.as_mut_ptr(),

@@ -26,12 +26,14 @@ pub struct Pinned {
 pub fn pin(table: &Table, sources: &[&Source]) -> Pinned {
     unsafe {
         let nest_level = pg_sys::NewGUCNestLevel();
-        pin_output();
+        let runs_code =
+            sources.iter().any(|source| source.expressions.is_some() || source.body_function.is_some());
+        if table.renders_by_settings() || runs_code {
+            pin_output();
+        }
         if table.renders_by_locale() {
             set(c"lc_monetary", c"C");
         }
-        let runs_code =
-            sources.iter().any(|source| source.expressions.is_some() || source.body_function.is_some());
         if table.renders_by_path() || runs_code {
             pin_names();
         }

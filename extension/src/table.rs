@@ -120,6 +120,11 @@ impl Table {
         self.has_type(|oid| REG_TYPES.contains(&oid) || is_user_type(oid))
     }
 
+    /// Whether some value's text depends on DateStyle, TimeZone or other settings.
+    pub fn renders_by_settings(&self) -> bool {
+        self.columns.iter().any(Column::renders_by_settings)
+    }
+
     fn has_type(&self, wanted: impl Fn(pg_sys::Oid) -> bool) -> bool {
         unsafe { attributes(self.desc) }
             .iter()
@@ -205,7 +210,8 @@ impl Table {
     }
 }
 
-unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> &'a [pg_sys::FormData_pg_attribute] {
+/// What a row type consists of, dropped columns too.
+pub unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> &'a [pg_sys::FormData_pg_attribute] {
     unsafe {
         let count = (*desc).natts as usize;
         #[cfg(not(feature = "pg18"))]

@@ -27,7 +27,7 @@ pub fn on_commit() {
 
 /// Tells the workers, if this transaction, which is about to commit, has something for them.
 pub fn workers() {
-    if ENQUEUED.replace(false) && !queue_is_filling() && lock::try_lock_wake() {
+    if ENQUEUED.replace(false) && lock::try_lock_wake() && !queue_is_filling() {
         unsafe { Async_Notify(c"webhook_wake".as_ptr(), c"".as_ptr()) };
     }
 }

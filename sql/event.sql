@@ -35,6 +35,17 @@ COMMENT ON COLUMN webhook.event_body.body IS 'the request body, byte for byte';
 CREATE TABLE webhook.event_body_default PARTITION OF webhook.event_body DEFAULT;
 CREATE UNIQUE INDEX event_body_default_id ON webhook.event_body_default (event_id, variant);
 
+-- Bodies of 2 kB and more are compressed; lz4 takes a writer a fraction of the time. Leaves have what the default leaf has.
+-- PostgreSQL may be built without it.
+DO $$
+BEGIN
+  ALTER TABLE webhook.event_default ALTER COLUMN body SET COMPRESSION lz4;
+  ALTER TABLE webhook.event_body_default ALTER COLUMN body SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+  NULL;
+END
+$$;
+
 -- webhook.idempotency: which event an idempotency key stands for.
 CREATE TABLE webhook.idempotency (
   tenant text,

@@ -132,12 +132,11 @@ fn check_length(name: &str, value: Option<&str>, max: usize) {
 thread_local! {
     static CLAIM_KEY: Statement = const { Statement::new(
         c"INSERT INTO webhook.idempotency AS i (key, tenant, event_id, type, digest, expires_at) \
-          VALUES ($1, $2, $3, $4, $5, \
-            pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) webhook.setting('idempotency_window')::pg_catalog.interval) \
+          VALUES ($1, $2, $3, $4, $5, $6) \
           ON CONFLICT (key, (COALESCE(tenant, ''::pg_catalog.text)), ((tenant IS NULL))) DO UPDATE \
           SET event_id = excluded.event_id, type = excluded.type, digest = excluded.digest, expires_at = excluded.expires_at \
           WHERE i.expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() RETURNING i.event_id",
-        &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::BYTEAOID]) };
+        &[pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::BYTEAOID, pg_sys::TIMESTAMPTZOID]) };
     static FIRST_EVENT: Statement = const { Statement::new(
         c"SELECT i.event_id, i.type, i.digest FROM webhook.idempotency i \
           WHERE i.key OPERATOR(pg_catalog.=) $1 \
@@ -164,6 +163,7 @@ fn check_deliver_at(deliver_at: TimestampWithTimeZone) -> Option<pg_sys::Timesta
 /// Takes the idempotency key for this event. Some(id) is the event that took it first.
 fn claim(key: &str, tenant: Option<&str>, event_type: &str, data: &str, stamp: Stamp) -> Option<pgrx::Uuid> {
     let digest = Sha256::digest(data.as_bytes()).to_vec();
+    let window = setting::idempotency_window();
     acting_as(own_role(OWNER), false, || {
         loop {
             let mut claimed = false;
@@ -174,6 +174,7 @@ fn claim(key: &str, tenant: Option<&str>, event_type: &str, data: &str, stamp: S
                     pgrx::Uuid::from_bytes(stamp.id).into_datum(),
                     event_type.into_datum(),
                     digest.clone().into_datum(),
+                    Some(pg_sys::Datum::from(window.end())),
                 ];
                 statement.run(Seen::Transaction, &args, |_| claimed = true);
             });

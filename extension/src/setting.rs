@@ -8,15 +8,15 @@ use pgrx::prelude::*;
 use pgrx::{direct_function_call, pg_sys};
 use std::rc::Rc;
 
-/// How long events are kept.
-pub struct Retention {
+/// How long something lasts.
+pub struct Span {
     span: Interval,
     /// As it was set.
     pub text: String,
 }
 
-impl Retention {
-    /// When what is emitted now is no longer kept.
+impl Span {
+    /// When it is over if it begins now, by the clock.
     pub fn end(&self) -> pg_sys::TimestampTz {
         let now = pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTimestamp() });
         let args = [Some(now), self.span.into_datum()];
@@ -26,23 +26,30 @@ impl Retention {
 }
 
 thread_local! {
-    static KNOWN: Cached<Retention> = const { Cached::new() };
-    static RETENTION: Statement = const { Statement::new(
-        c"SELECT s::pg_catalog.interval, s FROM webhook.setting('retention') s", &[]) };
+    static RETENTION: Cached<Span> = const { Cached::new() };
+    static IDEMPOTENCY_WINDOW: Cached<Span> = const { Cached::new() };
+    static SETTING: Statement = const { Statement::new(
+        c"SELECT s::pg_catalog.interval, s FROM webhook.setting($1) s", &[pg_sys::TEXTOID]) };
 }
 
-pub fn retention() -> Rc<Retention> {
-    KNOWN.with(|known| known.get(load))
+/// How long events are kept.
+pub fn retention() -> Rc<Span> {
+    RETENTION.with(|known| known.get(|| load("retention")))
 }
 
-fn load() -> Retention {
+/// How long an idempotency key is remembered.
+pub fn idempotency_window() -> Rc<Span> {
+    IDEMPOTENCY_WINDOW.with(|known| known.get(|| load("idempotency_window")))
+}
+
+fn load(name: &str) -> Span {
     let mut fresh = None;
     acting_as(own_role(OWNER), false, || {
-        RETENTION.with(|statement| {
-            statement.run(Seen::Latest, &[], |row| {
-                fresh = Some(Retention { span: row.must(1), text: row.must(2) });
+        SETTING.with(|statement| {
+            statement.run(Seen::Latest, &[name.into_datum()], |row| {
+                fresh = Some(Span { span: row.must(1), text: row.must(2) });
             });
         });
     });
-    fresh.unwrap_or_else(|| error!("pg_webhook: there is no setting retention"))
+    fresh.unwrap_or_else(|| error!("pg_webhook: there is no setting {name}"))
 }

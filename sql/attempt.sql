@@ -18,6 +18,7 @@ CREATE TABLE webhook.attempt (
   request_headers jsonb,
   response_headers jsonb,
   response_body text,
+  callback_error text,
   CONSTRAINT attempt_outcome CHECK (outcome = ANY ('{delivered,retry,failed,skipped,expired,cancelled}'::text[])),
   CONSTRAINT attempt_final CHECK (final = (outcome <> 'retry')),
   CONSTRAINT attempt_request CHECK ((number = 0) = (started_at IS NULL))
@@ -27,6 +28,7 @@ COMMENT ON COLUMN webhook.attempt.id IS 'new for each request';
 COMMENT ON COLUMN webhook.attempt.outcome IS 'delivered | retry | failed | skipped | expired | cancelled';
 COMMENT ON COLUMN webhook.attempt.final IS 'the delivery ended with this row';
 COMMENT ON COLUMN webhook.attempt.request_headers IS 'headers as sent; values of custom headers are redacted';
+COMMENT ON COLUMN webhook.attempt.callback_error IS 'why the endpoint''s on_delivered or on_failed, called for this outcome, did nothing';
 
 CREATE TABLE webhook.attempt_default PARTITION OF webhook.attempt DEFAULT;
 CREATE INDEX attempt_default_endpoint ON webhook.attempt_default (endpoint_id, event_id, number);

@@ -33,7 +33,7 @@ CREATE VIEW webhook.delivery_log AS
     a.started_at, a.duration, a.recorded_at, a.url, a.remote_address, a.request_headers,
     coalesce((SELECT b.body FROM webhook.event_body b WHERE b.event_id = a.event_id AND a.endpoint_id = ANY (b.endpoint_ids)),
       e.body) AS request_body,
-    a.response_headers, a.response_body, e.body = '' AS erased, a.id AS attempt_id
+    a.response_headers, a.response_body, e.body = '' AS erased, a.id AS attempt_id, a.callback_error
   FROM webhook.attempt a
   LEFT JOIN webhook.event e ON e.id = a.event_id;
 COMMENT ON VIEW webhook.delivery_log IS 'Every request and what came back; erased: webhook_forget() has taken bodies and headers away';

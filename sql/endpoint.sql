@@ -2,7 +2,7 @@
 -- What is wrong with a row is said by check_endpoint() with SQLSTATE 22023, column, value and rule. There are no CHECK
 -- constraints: their message prints the whole row.
 
--- Drawn anew whenever an endpoint's secrets or scheme change. A sequence: it never goes back when a transaction
+-- Drawn anew whenever an endpoint's secrets, scheme or callbacks change. A sequence: it never goes back when a transaction
 -- aborts, so a stored signature can't be taken for one of a configuration it was not made with.
 CREATE SEQUENCE webhook.generation AS int CYCLE;
 
@@ -39,6 +39,9 @@ CREATE TABLE webhook.endpoint (
   transform text,
   on_error text NOT NULL DEFAULT 'raise',
   configured_by text,
+  on_delivered text,
+  on_failed text,
+  callback_configured_by text,
   generation int NOT NULL DEFAULT 0,
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now()
@@ -71,7 +74,10 @@ COMMENT ON COLUMN webhook.endpoint.envelope IS 'the body''s members in their ord
 COMMENT ON COLUMN webhook.endpoint.transform IS 'function jsonb → jsonb that makes the body of the event''s, in the transaction of the event and as configured_by; where it returns NULL the endpoint does not get the event';
 COMMENT ON COLUMN webhook.endpoint.on_error IS 'what a failing transform does: raise: fails the statement that makes the event; skip: the delivery ends as skipped, with its error';
 COMMENT ON COLUMN webhook.endpoint.configured_by IS 'the role transform runs as; stamped by the system';
-COMMENT ON COLUMN webhook.endpoint.generation IS 'renewed when secrets or scheme change; not yours to set';
+COMMENT ON COLUMN webhook.endpoint.on_delivered IS 'function of one jsonb, the outcome, that is called when a delivery was delivered, in the transaction that records it and as callback_configured_by; what it returns is ignored; if it fails the outcome stands';
+COMMENT ON COLUMN webhook.endpoint.on_failed IS 'the same when a delivery has failed for good';
+COMMENT ON COLUMN webhook.endpoint.callback_configured_by IS 'the role on_delivered and on_failed run as; stamped by the system';
+COMMENT ON COLUMN webhook.endpoint.generation IS 'renewed when secrets, scheme or callbacks change; not yours to set';
 
 -- Raises 22023: which column, which value, which rule, and the way out.
 CREATE FUNCTION webhook.refuse(column_name text, value text, rule text, hint text DEFAULT NULL) RETURNS void
@@ -125,7 +131,7 @@ DECLARE
 BEGIN
   SELECT c.key INTO known FROM jsonb_each(to_jsonb(NEW)) c
   WHERE c.value = 'null' AND c.key <> ALL (
-    '{name,description,tenant,rate_limit,retry_for,disable_after_failures,disable_after,client_certificate,ca_certificate,filter,envelope,transform,configured_by}');
+    '{name,description,tenant,rate_limit,retry_for,disable_after_failures,disable_after,client_certificate,ca_certificate,filter,envelope,transform,configured_by,on_delivered,on_failed,callback_configured_by}');
   IF known IS NOT NULL THEN
     PERFORM webhook.refuse('endpoint.' || known, NULL, 'it must have a value', 'Leave the column out to get its default.');
   END IF;
@@ -239,7 +245,10 @@ BEGIN
       NEW.id := OLD.id;
       NEW.created_at := OLD.created_at;
     END IF;
-    IF TG_OP = 'INSERT' OR NEW.generation <> OLD.generation OR NEW.scheme <> OLD.scheme THEN
+    -- An event made after its endpoint got a callback waits at the worker for the endpoint's configuration.
+    IF TG_OP = 'INSERT' OR NEW.generation <> OLD.generation OR NEW.scheme <> OLD.scheme
+      OR (NEW.on_delivered, NEW.on_failed) IS DISTINCT FROM (OLD.on_delivered, OLD.on_failed)
+    THEN
       NEW.generation := nextval('webhook.generation');
     END IF;
     NEW.updated_at := now();

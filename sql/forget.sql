@@ -63,9 +63,10 @@ BEGIN
     GET DIAGNOSTICS erased_now = ROW_COUNT;
     erased := erased + erased_now;
     UPDATE webhook.event_body b SET body = '' FROM unnest(ids) i (id) WHERE b.event_id = i.id AND b.body <> '';
-    UPDATE webhook.attempt a SET response_body = NULL, response_headers = NULL, request_headers = NULL
+    UPDATE webhook.attempt a SET response_body = NULL, response_headers = NULL, request_headers = NULL, callback_error = NULL
     FROM unnest(ids) i (id)
-    WHERE a.event_id = i.id AND (a.response_body IS NOT NULL OR a.response_headers IS NOT NULL OR a.request_headers IS NOT NULL);
+    WHERE a.event_id = i.id AND (a.response_body IS NOT NULL OR a.response_headers IS NOT NULL OR a.request_headers IS NOT NULL
+      OR a.callback_error IS NOT NULL);
     last_event := ids[cardinality(ids)];
   END LOOP;
   RETURN erased;

@@ -62,6 +62,7 @@ GRANT SELECT ON webhook.event, webhook.event_body, webhook.queue, webhook.attemp
 GRANT SELECT (id, url, event_types, name, description, tenant, all_tenants, status, when_disabled, scheme, timeout, max_in_flight, rate_limit, ordered,
   retry_schedule, retry_jitter, retry_for, retry_after_max, success_on, give_up_on, disable_on, disable_after_failures,
   disable_after, client_certificate, ca_certificate, filter, envelope, transform, on_error, configured_by,
+  on_delivered, on_failed, callback_configured_by,
   generation, created_at, updated_at) ON webhook.endpoint TO webhook_reader;
 GRANT EXECUTE ON FUNCTION webhook.setting_default(), webhook.setting(text), webhook.arm_id(), webhook.first_id_at(timestamptz),
   webhook.time_of_id(uuid), webhook.public_key(text), @extschema@.webhook_explain(uuid),
@@ -101,7 +102,7 @@ GRANT EXECUTE ON FUNCTION
   webhook.check_source_expressions(regclass, text, text, text), webhook.check_expression(oid, text, text),
   webhook.check_body_function(oid, text),
   -- and by the one on webhook.endpoint
-  webhook.filter_problem(text), webhook.envelope_problem(text), webhook.check_transform(text),
+  webhook.filter_problem(text), webhook.envelope_problem(text), webhook.check_transform(text), webhook.check_callback(text),
   webhook.default_event_name(text, text), webhook.refuse(text, text, text, text), webhook.in_copy(),
   webhook.event_type_problem(text),
   -- and by the one on webhook.event_type
@@ -120,6 +121,7 @@ GRANT EXECUTE ON FUNCTION
   webhook.worker_pending(int, int[], int[]),
   webhook.worker_record(int[], uuid[], bigint[], int[], text[], float8[], int[], uuid[], timestamptz[], float8[], int[],
     text[], text[], text[], text[], text[], text[], text[]),
+  webhook.worker_limit_callback(), webhook.worker_call_back(int, uuid, int), webhook.worker_callback_failed(int, uuid, int, text),
   webhook.worker_janitor(), webhook.worker_claim_mail(int), webhook.worker_mailed(bigint, boolean)
 TO webhook_worker;
 

@@ -6,13 +6,17 @@ CREATE TABLE webhook.endpoint_health (
   consecutive_failures int NOT NULL DEFAULT 0,
   failing_since timestamptz,
   failed_attempts int NOT NULL DEFAULT 0,
-  told text
+  told text,
+  callback_failing_since timestamptz,
+  callback_failed_at timestamptz
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE webhook.endpoint_health IS 'Last success and failures of each endpoint';
 COMMENT ON COLUMN webhook.endpoint_health.consecutive_failures IS 'deliveries that failed for good since the last success';
 COMMENT ON COLUMN webhook.endpoint_health.failing_since IS 'first failed attempt since the last success';
 COMMENT ON COLUMN webhook.endpoint_health.failed_attempts IS 'attempts failed in a row, counted up to 3: then endpoint.failing is raised';
 COMMENT ON COLUMN webhook.endpoint_health.told IS 'failing | disabled: the notice that was raised; the next success raises endpoint.recovered';
+COMMENT ON COLUMN webhook.endpoint_health.callback_failing_since IS 'first failure of on_delivered or on_failed since they worked; callback.failed was raised';
+COMMENT ON COLUMN webhook.endpoint_health.callback_failed_at IS 'last failure of on_delivered or on_failed since they worked';
 
 -- Applies a batch's outcomes to an endpoint's health, and raises a notice for each change of state:
 --   endpoint.failing    three attempts in a row failed, or a delivery failed for good; once until it recovers

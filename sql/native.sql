@@ -46,6 +46,10 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'explain_wrappe
 CREATE FUNCTION webhook.variant_for(event_id uuid, endpoint_id int) RETURNS int
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'variant_for_wrapper';
 
+-- Calls an endpoint's callback as the role that configured it. If it still runs after `end_ms` milliseconds the session ends.
+CREATE FUNCTION webhook.call_back(name text, configured_by text, outcome jsonb, end_ms int) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'call_back_wrapper';
+
 -- The trigger of attached tables.
 CREATE FUNCTION webhook.capture() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'webhook_capture';
@@ -76,6 +80,8 @@ LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'envelope_problem_wrapper';
 -- Raise what is wrong.
 CREATE FUNCTION webhook.check_transform(name text) RETURNS void
 LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'check_transform_wrapper';
+CREATE FUNCTION webhook.check_callback(name text) RETURNS void
+LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'check_callback_wrapper';
 CREATE FUNCTION webhook.check_body_function(relation oid, name text) RETURNS void
 LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'check_body_function_wrapper';
 CREATE FUNCTION webhook.check_expression(relation oid, name text, expression text) RETURNS void

@@ -14,7 +14,7 @@ CREATE TABLE webhook.notice (
 CREATE INDEX notice_endpoint ON webhook.notice (endpoint_id, id);
 CREATE INDEX notice_mail ON webhook.notice (mail_due) WHERE mail_due IS NOT NULL;
 COMMENT ON TABLE webhook.notice IS 'Changes of state; each is also a NOTIFY on webhook_notice, an event webhook.<kind> and, if there are notice_recipients, an e-mail';
-COMMENT ON COLUMN webhook.notice.kind IS 'endpoint.failing | endpoint.disabled | endpoint.recovered | delivery.exhausted';
+COMMENT ON COLUMN webhook.notice.kind IS 'endpoint.failing | endpoint.disabled | endpoint.recovered | delivery.exhausted | callback.failed | callback.recovered';
 COMMENT ON COLUMN webhook.notice.mail_due IS 'when a worker is to send it by e-mail (again); NULL: not, or no longer';
 COMMENT ON COLUMN webhook.notice.mailed_at IS 'when a mail server took it';
 

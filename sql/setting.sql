@@ -19,6 +19,7 @@ AS $$
     ('idempotency_window', 'interval', '24 hours', 'how long an idempotency key is remembered'),
     ('response_cap_bytes', 'integer', '16384', 'how much of a response body is kept in the log'),
     ('signature_freshness', 'interval', '10 seconds', 'how long a signature made at enqueue may be sent'),
+    ('callback_timeout', 'interval', '5 seconds', 'how long on_delivered or on_failed of an endpoint may take for a delivery; at most 1 minute'),
     ('notice_recipients', 'addresses', '', 'e-mail addresses that notices are sent to, separated by commas; empty: none'),
     ('notice_sender', 'addresses', 'pg_webhook@localhost', 'e-mail address that notices are sent from')
 $$;
@@ -64,7 +65,9 @@ BEGIN
     END IF;
     IF known.type = 'interval' THEN
       low := '1 second';
-      IF NEW.value::interval < low::interval OR NEW.value::interval > '100 years'::interval THEN
+      IF NEW.value::interval < low::interval OR NEW.value::interval > '100 years'::interval
+        OR (NEW.name = 'callback_timeout' AND NEW.value::interval > '1 minute'::interval)
+      THEN
         RAISE invalid_parameter_value;
       END IF;
     ELSIF known.type = 'addresses' THEN
@@ -84,7 +87,8 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '22023',
       MESSAGE = format('setting %s: %s is not a valid value', NEW.name, coalesce('"' || NEW.value || '"', 'NULL')),
       HINT = format('It is of type %s, at least %s; the default is %s.%s', known.type, low, known.value,
-        CASE NEW.name WHEN 'slots' THEN ' At most 1024.' WHEN 'response_cap_bytes' THEN ' At most 1048576.' ELSE '' END);
+        CASE NEW.name WHEN 'slots' THEN ' At most 1024.' WHEN 'response_cap_bytes' THEN ' At most 1048576.'
+          WHEN 'callback_timeout' THEN ' At most 1 minute.' ELSE '' END);
   END;
   IF NOT webhook.in_copy() THEN
     NEW.updated_at := now();

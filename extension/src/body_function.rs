@@ -34,6 +34,7 @@ pub struct Resolved {
 pub enum Purpose {
     Body,
     Transform,
+    Callback,
 }
 
 impl Purpose {
@@ -41,6 +42,7 @@ impl Purpose {
         match self {
             Self::Body => "body function",
             Self::Transform => "transform",
+            Self::Callback => "callback",
         }
     }
 
@@ -48,7 +50,7 @@ impl Purpose {
     fn argument(self) -> &'static str {
         match self {
             Self::Body => "the row or jsonb",
-            Self::Transform => "jsonb",
+            Self::Transform | Self::Callback => "jsonb",
         }
     }
 
@@ -56,7 +58,7 @@ impl Purpose {
     fn configure(self) -> &'static str {
         match self {
             Self::Body => "Attach the table",
-            Self::Transform => "Set it",
+            Self::Transform | Self::Callback => "Set it",
         }
     }
 }
@@ -71,6 +73,9 @@ pub fn configurer(purpose: Purpose, name: &str, configured_by: &str) -> pg_sys::
             match purpose {
                 Purpose::Body => "Call webhook_attach() again as a role that stays.",
                 Purpose::Transform => "Set the endpoint's transform again as a role that stays.",
+                Purpose::Callback => {
+                    "Set the endpoint's on_delivered and on_failed again as a role that stays."
+                }
             },
         )
     })
@@ -103,14 +108,15 @@ impl BodyFunction {
 
 thread_local! {
     /// $1 name, $2 row type, $3 configurer. Of the function: whether it takes the row, its qualified name, its owner,
-    /// whether he is trusted, whether it returns JSON; the configurer's name; a type in the row whose owner is not
-    /// trusted.
+    /// whether he is trusted, whether it is a function that returns one value; the configurer's name; a type in the row
+    /// whose owner is not trusted; whether it returns JSON, and whether the configurer may execute it.
     static RESOLVE: Statement = const { Statement::new(
         c"WITH RECURSIVE function AS ( \
             SELECT c.by_row IS NOT NULL AS takes_row, p.proowner AS owner, \
               pg_catalog.format('%I.%I', n.nspname, p.proname) AS name, \
-              p.prokind OPERATOR(pg_catalog.=) 'f'::pg_catalog.\"char\" AND NOT p.proretset \
-                AND p.prorettype OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog.json'::pg_catalog.regtype, 'pg_catalog.jsonb']) AS fits \
+              p.prokind OPERATOR(pg_catalog.=) 'f'::pg_catalog.\"char\" AND NOT p.proretset AS is_plain, \
+              p.prorettype OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog.json'::pg_catalog.regtype, 'pg_catalog.jsonb']) AS gives_json, \
+              pg_catalog.has_function_privilege($3, p.oid, 'EXECUTE') AS may_execute \
             FROM (SELECT pg_catalog.to_regprocedure(pg_catalog.format('%s(%s)', $1, $2::pg_catalog.regtype)) AS by_row, \
               pg_catalog.to_regprocedure(pg_catalog.format('%s(jsonb)', $1)) AS by_json) c \
             JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) COALESCE(c.by_row, c.by_json) \
@@ -133,11 +139,12 @@ thread_local! {
             ) inner_type (oid) WHERE inner_type.oid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
           ) \
           SELECT f.takes_row, f.name, pg_catalog.pg_get_userbyid(f.owner)::pg_catalog.text, \
-            EXISTS (SELECT FROM trusted r WHERE r.oid OPERATOR(pg_catalog.=) f.owner), f.fits, \
+            EXISTS (SELECT FROM trusted r WHERE r.oid OPERATOR(pg_catalog.=) f.owner), f.is_plain, \
             pg_catalog.pg_get_userbyid($3)::pg_catalog.text, \
             (SELECT pg_catalog.format('%s of %s', t.oid::pg_catalog.regtype, pg_catalog.pg_get_userbyid(t.typowner)) \
               FROM part JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) part.oid \
-              WHERE NOT EXISTS (SELECT FROM trusted r WHERE r.oid OPERATOR(pg_catalog.=) t.typowner) LIMIT 1) \
+              WHERE NOT EXISTS (SELECT FROM trusted r WHERE r.oid OPERATOR(pg_catalog.=) t.typowner) LIMIT 1), \
+            f.gives_json, f.may_execute \
           FROM function f",
         &[pg_sys::TEXTOID, pg_sys::OIDOID, pg_sys::OIDOID]) };
 }
@@ -161,6 +168,9 @@ pub fn resolve(purpose: Purpose, name: &str, row_type: pg_sys::Oid, configurer: 
                 }
                 Purpose::Transform => {
                     "Give its name with its schema; it takes the event's body as jsonb and returns jsonb or json."
+                }
+                Purpose::Callback => {
+                    "Give its name with its schema; it takes the outcome as jsonb, and what it returns is ignored."
                 }
             },
         )
@@ -186,7 +196,15 @@ fn accept(purpose: Purpose, name: &str, found: &Row) -> Resolved {
     let noun = purpose.noun();
     let takes_row: bool = found.must(1);
     let (owner, is_trusted, role) = (found.must::<String>(3), found.must::<bool>(4), found.must::<String>(6));
-    if !found.must::<bool>(5) {
+    let is_plain: bool = found.must(5);
+    if matches!(purpose, Purpose::Callback) {
+        if !is_plain {
+            crate::refuse(
+                format!("{noun} {name} is a procedure or an aggregate, or returns a set"),
+                "Give a function that returns one value, or void.",
+            );
+        }
+    } else if !is_plain || !found.must::<bool>(8) {
         crate::refuse(
             format!("{noun} {name} returns neither json nor jsonb"),
             "What it returns is sent: one json or jsonb value.",
@@ -206,8 +224,19 @@ fn accept(purpose: Purpose, name: &str, found: &Row) -> Resolved {
             "Let it take jsonb, or attach the table as the owner of its types.",
         );
     }
+    if !found.must::<bool>(9) {
+        crate::raise(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("{noun} {name} may not be executed by {role}, with whose rights it would run"),
+            format!("GRANT EXECUTE ON FUNCTION {name} TO {role}."),
+        );
+    }
+    let function = found.must::<String>(2);
     let cast = if takes_row { "" } else { "::pg_catalog.jsonb" };
-    let call = format!("SELECT ({}($1{cast}))::pg_catalog.text", found.must::<String>(2));
+    let call = match purpose {
+        Purpose::Callback => format!("SELECT {function}($1)"),
+        Purpose::Body | Purpose::Transform => format!("SELECT ({function}($1{cast}))::pg_catalog.text"),
+    };
     Resolved { takes_row, call: CString::new(call).unwrap_or_default() }
 }
 

@@ -10,6 +10,7 @@ mod backoff;
 mod batch;
 mod body_function;
 mod cached;
+mod callback;
 mod capture;
 mod catalogue;
 mod check;
@@ -39,6 +40,7 @@ mod subscriber;
 mod subscribers;
 mod subtransaction;
 mod table;
+mod time_limit;
 mod transaction;
 mod transform;
 mod transition;
@@ -88,7 +90,8 @@ mod schema {
     extension_sql_file!("../../sql/taste.sql", name = "taste", requires = ["endpoint"]);
     extension_sql_file!("../../sql/secret.sql", name = "secret", requires = ["taste"]);
     extension_sql_file!("../../sql/health.sql", name = "health", requires = ["secret"]);
-    extension_sql_file!("../../sql/source.sql", name = "source", requires = ["health"]);
+    extension_sql_file!("../../sql/callback.sql", name = "callback", requires = ["health"]);
+    extension_sql_file!("../../sql/source.sql", name = "source", requires = ["callback"]);
     extension_sql_file!("../../sql/event_type.sql", name = "event_type", requires = ["source"]);
     extension_sql_file!("../../sql/attach.sql", name = "attach", requires = ["event_type"]);
     extension_sql_file!("../../sql/partition.sql", name = "partition", requires = ["attach"]);
@@ -116,9 +119,14 @@ mod schema {
     extension_sql_file!("../../sql/worker/backlog.sql", name = "worker_backlog", requires = ["worker_tail"]);
     extension_sql_file!("../../sql/worker/record.sql", name = "worker_record", requires = ["worker_backlog"]);
     extension_sql_file!(
+        "../../sql/worker/callback.sql",
+        name = "worker_callback",
+        requires = ["worker_record"]
+    );
+    extension_sql_file!(
         "../../sql/worker/janitor.sql",
         name = "worker_janitor",
-        requires = ["worker_record"]
+        requires = ["worker_callback"]
     );
     extension_sql_file!("../../sql/worker/mail.sql", name = "worker_mail", requires = ["worker_janitor"]);
     extension_sql_file!("../../sql/grants.sql", name = "grants", finalize);

@@ -7,7 +7,8 @@ RETURNS TABLE (
   retry_schedule_s float8[], retry_jitter float8, retry_for_s float8, retry_after_max_s float8,
   success_on jsonb, give_up_on jsonb, disable_on jsonb,
   headers jsonb, secrets text[], consecutive_failures int,
-  scheme jsonb, client_certificate text, ca_certificate text, allow_http boolean
+  scheme jsonb, client_certificate text, ca_certificate text, allow_http boolean,
+  calls_on_delivered boolean, calls_on_failed boolean
 )
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -27,7 +28,8 @@ AS $$
     ),
     coalesce(h.consecutive_failures, 0),
     to_jsonb(sc), e.client_certificate, e.ca_certificate,
-    coalesce(current_setting('pg_webhook.allow_http', true)::boolean, false)
+    coalesce(current_setting('pg_webhook.allow_http', true)::boolean, false),
+    e.on_delivered IS NOT NULL, e.on_failed IS NOT NULL
   FROM webhook.endpoint e
   LEFT JOIN webhook.endpoint_health h ON h.endpoint_id = e.id
   LEFT JOIN webhook.signature_scheme sc ON sc.name = e.scheme

@@ -22,6 +22,8 @@ AS $$
           '  UPDATE webhook.endpoint SET status = ''active'' WHERE id = %s;', notice.endpoint_id)
         WHEN 'endpoint.failing' THEN format(E'\nDeliveries are tried again by themselves. To hold them until the receiver is back:\n'
           '  UPDATE webhook.endpoint SET status = ''paused'' WHERE id = %s;', notice.endpoint_id)
+        WHEN 'callback.failed' THEN format(E'\nThe outcomes are recorded; those whose callback failed:\n'
+          '  SELECT event_id, callback_error FROM webhook.delivery_log WHERE endpoint_id = %s AND callback_error IS NOT NULL;', notice.endpoint_id)
         WHEN 'delivery.exhausted' THEN format(E'\nTo send it once more:\n'
           '  SELECT webhook_resend(''%s'', %s);\nOthers that failed for good since, which are not announced one by one:\n'
           '  SELECT * FROM webhook.dead_letter WHERE endpoint_id = %2$s;', notice.event_id, notice.endpoint_id)

@@ -26,8 +26,8 @@ pub async fn furnish(database: &Database, url: &str) {
              INSERT INTO webhook.endpoint (url, event_types, name, tenant, scheme, retry_schedule, success_on, filter, envelope) \
                VALUES ('{url}', '{{order.*,parts.created}}', 'second', 'acme', 'house', '{{1 s,1 day}}', '{{[200,205)}}',
                  '$.id <> \"\"', '{{\"z\": \"{{id}}\", \"a\": \"{{data}}\"}}');
-             INSERT INTO webhook.endpoint (url, headers, status, disable_after_failures, transform, on_error) \
-               VALUES ('https://example.com/hooks', '{{\"X-Team\": \"billing\"}}', 'disabled', 3, 'public.order_body', 'skip');
+             INSERT INTO webhook.endpoint (url, headers, status, disable_after_failures, transform, on_error, on_failed) \
+               VALUES ('https://example.com/hooks', '{{\"X-Team\": \"billing\"}}', 'disabled', 3, 'public.order_body', 'skip', 'public.order_body');
              SELECT webhook_rotate_secret({endpoint}), webhook_rotate_secret({endpoint});
              INSERT INTO webhook.setting (name, value) VALUES ('retention', '8 days'), ('slots', '8');
              INSERT INTO webhook.tenant_member VALUES ('webhook_reader', 'acme'), ('webhook_reader', NULL);

@@ -7,6 +7,7 @@ mod attach;
 mod attach_ddl;
 mod bad_input;
 mod bind_address;
+mod callback;
 mod capture;
 mod capture_body;
 mod capture_failure;

@@ -16,11 +16,14 @@ pub struct Budget {
     window_bytes: AtomicUsize,
     in_flight: AtomicUsize,
     unrecorded: AtomicUsize,
+    apart: AtomicUsize,
     most_in_flight: usize,
 }
 
 /// Outcomes that wait to be recorded, of all endpoints: beyond it nothing new is begun. A few batches' worth.
 const MOST_UNRECORDED: usize = 10_000;
+/// The same for outcomes of endpoints with callbacks, for which nobody else waits.
+const MOST_APART: usize = 1_000;
 
 impl Budget {
     /// `open_files`: the process's limit; each request takes a socket, and the rest of the process some.
@@ -71,6 +74,20 @@ impl Budget {
 
     pub fn recorded(&self, outcomes: usize) {
         self.unrecorded.fetch_sub(outcomes, Ordering::Relaxed);
+    }
+
+    /// An outcome of an endpoint with callbacks waits to be recorded.
+    pub fn came_apart(&self) {
+        self.apart.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn recorded_apart(&self, outcomes: usize) {
+        self.apart.fetch_sub(outcomes, Ordering::Relaxed);
+    }
+
+    /// Whether endpoints with callbacks may begin something new.
+    pub fn may_call(&self) -> bool {
+        self.apart.load(Ordering::Relaxed) < MOST_APART
     }
 
     pub fn in_flight(&self) -> usize {
@@ -124,5 +141,9 @@ mod tests {
         assert_eq!(budget.concurrency(16), 0);
         budget.recorded(1);
         assert_eq!(budget.concurrency(16), 1);
+        (0..MOST_APART).for_each(|_| budget.came_apart());
+        assert!(!budget.may_call() && budget.concurrency(16) == 1, "others go on");
+        budget.recorded_apart(1);
+        assert!(budget.may_call());
     }
 }

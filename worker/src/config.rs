@@ -3,6 +3,7 @@
 mod schemes;
 
 use crate::http::Certificates;
+use crate::outcome::Callbacks;
 use protocol::header::check_name;
 use protocol::outcome::{Policy, StatusSet};
 use protocol::scheme::{Scheme, SchemeSpec};
@@ -29,6 +30,7 @@ pub struct EndpointConfig {
     pub rate_limit: Option<f64>,
     pub policy: Policy,
     pub timeout: Duration,
+    pub callbacks: Callbacks,
     /// Or why it can't be called as it is configured.
     pub call: Result<Call, String>,
 }
@@ -81,6 +83,10 @@ impl EndpointConfig {
                 give_up_on: status_set(row.try_get("give_up_on")?),
                 disable_on: status_set(row.try_get("disable_on")?),
             },
+            callbacks: Callbacks {
+                on_delivered: row.try_get("calls_on_delivered")?,
+                on_failed: row.try_get("calls_on_failed")?,
+            },
             call: Call::new(
                 row.try_get("url")?,
                 row.try_get("allow_http")?,
@@ -111,6 +117,7 @@ impl EndpointConfig {
                 give_up_on: StatusSet::default(),
                 disable_on: StatusSet::default(),
             },
+            callbacks: Callbacks::default(),
             call: Err("endpoint deleted".to_owned()),
         }
     }

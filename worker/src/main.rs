@@ -6,6 +6,8 @@
 mod actor;
 mod batch;
 mod budget;
+mod callback;
+mod calls;
 mod cli;
 mod clock;
 mod config;
@@ -25,6 +27,7 @@ mod owed;
 mod pace;
 mod page;
 mod pooler;
+mod recording;
 mod roster;
 mod run;
 mod serve;

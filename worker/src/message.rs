@@ -144,3 +144,14 @@ pub struct ReadFailed;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Record(pub Vec<Outcome>);
+
+// To the caller.
+
+/// An outcome of an endpoint with callbacks. Answers when it is recorded, and its callback has been called if it `calls`
+/// for one.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RecordApart {
+    pub outcome: Outcome,
+    pub calls: bool,
+}

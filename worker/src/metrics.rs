@@ -25,6 +25,7 @@ pub struct Metrics {
     pub rows_read: Counter,
     pub recorded: Counter,
     pub batches: Counter,
+    pub callback_failures: Counter,
     pub tail_reads: Counter,
     pub backlog_reads: Counter,
     pub wakes: Counter,
@@ -49,6 +50,7 @@ impl Metrics {
             rows_read: Counter::default(),
             recorded: Counter::default(),
             batches: Counter::default(),
+            callback_failures: Counter::default(),
             tail_reads: Counter::default(),
             backlog_reads: Counter::default(),
             wakes: Counter::default(),
@@ -71,6 +73,8 @@ impl Metrics {
         registry.register("rows_read", "Rows of the queue read by endpoints", self.rows_read.clone());
         registry.register("recorded", "Outcomes recorded", self.recorded.clone());
         registry.register("batches", "Transactions that recorded them", self.batches.clone());
+        let help = "Callbacks (on_delivered, on_failed) that failed";
+        registry.register("callback_failures", help, self.callback_failures.clone());
         registry.register("tail_reads", "Reads of the queue's tail", self.tail_reads.clone());
         registry.register("backlog_reads", "Reads of endpoints' own backlogs", self.backlog_reads.clone());
         registry.register("wakes", "Notifications of new deliveries", self.wakes.clone());

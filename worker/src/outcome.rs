@@ -12,6 +12,27 @@ pub enum Kind {
     Expired,
 }
 
+/// Which outcomes an endpoint has a callback for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Callbacks {
+    pub on_delivered: bool,
+    pub on_failed: bool,
+}
+
+impl Callbacks {
+    pub fn any(self) -> bool {
+        self.on_delivered || self.on_failed
+    }
+
+    pub fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Delivered => self.on_delivered,
+            Kind::Failed => self.on_failed,
+            Kind::Retry | Kind::Skipped | Kind::Expired => false,
+        }
+    }
+}
+
 impl Kind {
     pub const ALL: [Kind; 5] = [Kind::Delivered, Kind::Retry, Kind::Failed, Kind::Skipped, Kind::Expired];
 
@@ -25,6 +46,9 @@ impl Kind {
         }
     }
 }
+
+/// Instead of what the other side sent.
+const STRIPPED: &str = "response could not be recorded";
 
 #[derive(Debug)]
 pub struct Outcome {
@@ -75,9 +99,13 @@ impl Outcome {
         512 + answer.map_or(0, |answer| answer.headers.len() + answer.body.len())
     }
 
+    pub fn is_stripped(&self) -> bool {
+        self.error.as_deref() == Some(STRIPPED)
+    }
+
     /// Without what the other side sent, for when PostgreSQL refuses that.
     pub fn strip(&mut self) {
-        self.error = Some("response could not be recorded".to_owned());
+        self.error = Some(STRIPPED.to_owned());
         if let Some(answer) = self.request.as_mut().and_then(|request| request.answer.as_mut()) {
             answer.headers = "{}".to_owned();
             answer.body = String::new();

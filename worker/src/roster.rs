@@ -1,6 +1,7 @@
 //! The endpoints' actors of this process: starts them where there is work, hands them rows and configurations, and
 //! remembers when those that left have to be started again.
 
+use crate::actor::caller::Caller;
 use crate::actor::endpoint::{Endpoint, Seed, Start};
 use crate::actor::reader::Reader;
 use crate::actor::recorder::Recorder;
@@ -31,6 +32,7 @@ pub struct Roster {
     shared: Arc<Shared>,
     places: Vec<Place>,
     recorder: Addr<Recorder>,
+    caller: Addr<Caller>,
     tailer: Addr<Tailer>,
     epoch: Epoch,
     /// When slots were taken over from workers that ended without a word.
@@ -54,6 +56,7 @@ impl Roster {
         shared: Arc<Shared>,
         places: Vec<Place>,
         recorder: Addr<Recorder>,
+        caller: Addr<Caller>,
         tailer: Addr<Tailer>,
     ) -> Roster {
         Roster {
@@ -61,6 +64,7 @@ impl Roster {
             shared,
             places,
             recorder,
+            caller,
             tailer,
             epoch: 0,
             takeovers: HashMap::new(),
@@ -142,6 +146,7 @@ impl Roster {
             gate: place.gate.clone(),
             reader: place.reader.clone(),
             recorder: self.recorder.clone(),
+            caller: self.caller.clone(),
             tailer: self.tailer.clone(),
         };
         let actor = Endpoint::start_in_arbiter(&place.arbiter, move |_| Endpoint::new(seed));

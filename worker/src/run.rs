@@ -1,5 +1,6 @@
 //! `run`: puts the actors together and takes them apart.
 
+use crate::actor::caller::Caller;
 use crate::actor::janitor::Janitor;
 use crate::actor::listener::Listener;
 use crate::actor::mailer::Mailer;
@@ -78,10 +79,11 @@ async fn start(options: Run, as_argument: bool) -> Result<(), Refusal> {
 
     let places = places(&shared, &settings)?;
     let recorder = Recorder::new(shared.clone()).start();
+    let caller = Caller::new(shared.clone()).start();
     let on_duty = Arc::new(AtomicBool::new(false));
     let tailer = Tailer::create(|ctx| {
         let tail = Tail::new(Snapshot::everything(), 1);
-        let roster = Roster::new(tail, shared.clone(), places, recorder, ctx.address());
+        let roster = Roster::new(tail, shared.clone(), places, recorder, caller, ctx.address());
         Tailer::new(shared.clone(), roster)
     });
     Listener::new(shared.clone(), tailer.clone()).start();

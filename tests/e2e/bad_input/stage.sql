@@ -7,6 +7,8 @@ CREATE VIEW seen AS SELECT * FROM orders;
 CREATE FUNCTION body(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 CREATE FUNCTION words(jsonb) RETURNS text LANGUAGE sql AS 'SELECT $1::text';
 CREATE FUNCTION many(jsonb) RETURNS SETOF jsonb LANGUAGE sql AS 'SELECT $1';
+CREATE FUNCTION of_text(text) RETURNS void LANGUAGE sql AS '';
+CREATE PROCEDURE act(jsonb) LANGUAGE sql AS '';
 INSERT INTO webhook.signature_scheme (name, key_encoding, content, headers)
   VALUES ('mine', 'raw', '{body}', '{"X-Signature": "{signatures}"}'), ('base64', 'base64', '{body}', '{"X": "{signatures}"}');
 SELECT webhook_endpoint_create('https://example.com/'), webhook_endpoint_create('https://example.com/', scheme => 'mine');

@@ -4,10 +4,12 @@
 //! decided in `intake.rs`; when it spares a failing receiver, in `protocol::breaker`; what follows an attempt, in
 //! `protocol::outcome`. Configuration is looked at when an attempt starts: a change holds for all that follow.
 
+mod apart;
 mod ordered;
 mod reading;
 mod turn;
 
+use crate::actor::caller::Caller;
 use crate::actor::reader::{Reader, in_seconds};
 use crate::actor::recorder::Recorder;
 use crate::actor::tailer::Tailer;
@@ -52,6 +54,7 @@ pub struct Seed {
     pub gate: Gate,
     pub reader: Addr<Reader>,
     pub recorder: Addr<Recorder>,
+    pub caller: Addr<Caller>,
     pub tailer: Addr<Tailer>,
 }
 
@@ -82,6 +85,8 @@ pub struct Endpoint {
     results: mpsc::UnboundedSender<Box<Outcome>>,
     done: Vec<Outcome>,
     flushing: bool,
+    /// Outcomes being recorded apart.
+    apart: usize,
     /// When rows may be due that are not in hand.
     due: Option<Instant>,
     /// Not before then is read again, after a read that failed.
@@ -125,6 +130,7 @@ impl Endpoint {
             results: mpsc::unbounded_channel().0,
             done: Vec::new(),
             flushing: false,
+            apart: 0,
             due,
             read_after: None,
             look_after: None,

@@ -1,5 +1,6 @@
 //! The actors, one a file. What they decide by stands in modules of its own, without I/O.
 
+pub mod caller;
 pub mod endpoint;
 pub mod janitor;
 pub mod listener;

@@ -105,7 +105,12 @@ impl Session {
 
     /// For LISTEN and session settings.
     pub async fn execute(&self, sql: &str) -> Result<(), Trouble> {
-        self.answered(self.client.batch_execute(sql)).await.map_err(|error| Trouble::of(&error))
+        self.try_execute(sql).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// For the statements of a transaction.
+    pub async fn try_execute(&self, sql: &str) -> Result<(), Error> {
+        self.answered(self.client.batch_execute(sql)).await
     }
 
     /// By the simple protocol, which a transaction pooler lets through.

@@ -79,6 +79,14 @@ impl Endpoint {
             return Some(until);
         }
         while self.waiting() > 0 && self.in_flight < config.max_in_flight {
+            if config.callbacks.any() {
+                if self.is_held_back(config) {
+                    return None;
+                }
+                if !shared.budget.may_call() {
+                    return Some(now + GATE);
+                }
+            }
             if self.in_flight >= shared.budget.concurrency(config.max_in_flight) {
                 return Some(now + GATE);
             }
@@ -225,6 +233,9 @@ impl Endpoint {
     /// An outcome is there; it goes to the recorder with others.
     pub(super) fn finish(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
         self.seed.shared.metrics.came(outcome.kind);
+        if let Some(calls) = self.apart(outcome.kind) {
+            return self.record_apart(outcome, calls, ctx);
+        }
         self.seed.shared.budget.came();
         self.done.push(outcome);
         if self.done.len() >= FLUSH_OUTCOMES {
@@ -246,16 +257,20 @@ impl Endpoint {
             outcomes.iter().map(|outcome| (outcome.event_id, due_again_in_s(outcome))).collect();
         let record = self.seed.recorder.send(Record(outcomes));
         ctx.spawn(record.into_actor(self).map(move |_, endpoint, ctx| {
-            let now = Instant::now();
             for (event_id, retry_in_s) in recorded {
-                endpoint.intake.recorded(event_id);
-                endpoint.lanes.recorded(event_id, retry_in_s.is_none());
-                if let Some(seconds) = retry_in_s {
-                    endpoint.due_by(super::in_seconds(now, seconds));
-                }
+                endpoint.recorded(event_id, retry_in_s);
             }
             endpoint.turn(ctx);
         }));
+    }
+
+    /// An outcome is in the database; its delivery is tried again after so many seconds, or has ended.
+    pub(super) fn recorded(&mut self, event_id: Uuid, retry_in_s: Option<f64>) {
+        self.intake.recorded(event_id);
+        self.lanes.recorded(event_id, retry_in_s.is_none());
+        if let Some(seconds) = retry_in_s {
+            self.due_by(super::in_seconds(Instant::now(), seconds));
+        }
     }
 
     fn account(&mut self) {

@@ -63,6 +63,15 @@ async fn wrong_usage_is_2_and_says_what_is_right() {
             assert!(said.contains(text), "{args:?} says \"{text}\": {said}");
         }
     }
+    for (password, says, args) in [
+        ("PG_WEBHOOK_SMTP_PASSWORD", "but PG_WEBHOOK_SMTP_USER is not", ["run", "--smtp-url", "smtp://mail"]),
+        ("PG_WEBHOOK_PROXY_PASSWORD", "but PG_WEBHOOK_PROXY_USER is not", ["run", "--proxy", "http://proxy"]),
+    ] {
+        let environment = [nobody.clone(), vec![(password, "hunter2".to_owned())]].concat();
+        let (code, said) = Worker::command(&args.map(str::to_owned), &environment).ended().await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("{password} is set, {says}")) && !said.contains("hunter2"), "{said}");
+    }
     assert_eq!(command(&[]).await.0, Some(2), "no subcommand");
     assert_eq!(command(&["serve"]).await.0, Some(2), "an unknown one");
 }

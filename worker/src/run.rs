@@ -18,7 +18,7 @@ use crate::http::Settings;
 use crate::roster::{Place, Roster};
 use crate::serve;
 use crate::shared::{Shared, end, refuse};
-use crate::smtp::MailServer;
+use crate::smtp::{self, MailServer};
 use crate::snapshot::Snapshot;
 use crate::tail::Tail;
 use actix::prelude::*;
@@ -58,10 +58,8 @@ async fn start(options: Run, as_argument: bool) -> Result<(), Refusal> {
     let mail_server = match &options.smtp_url {
         None => None,
         Some(url) => {
-            let user = environment("PG_WEBHOOK_SMTP_USER");
-            let credentials =
-                user.map(|user| (user, environment("PG_WEBHOOK_SMTP_PASSWORD").unwrap_or_default()));
-            let server = MailServer::new(url, credentials, options.ca_file.as_deref());
+            let server = smtp::credentials(environment)
+                .and_then(|credentials| MailServer::new(url, credentials, options.ca_file.as_deref()));
             Some(server.map_err(Refusal::usage)?)
         }
     };

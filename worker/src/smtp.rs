@@ -14,6 +14,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const PORT: u16 = 587;
 const TLS_PORT: u16 = 465;
 
+const USER: &str = "PG_WEBHOOK_SMTP_USER";
+const PASSWORD: &str = "PG_WEBHOOK_SMTP_PASSWORD";
+
 pub struct MailServer(AsyncSmtpTransport<Tokio1Executor>);
 
 impl MailServer {
@@ -29,9 +32,9 @@ impl MailServer {
             || "the mail server's URL is not valid: give smtp://host:587 or smtps://host".to_owned();
         let url = Url::parse(url).map_err(|_| invalid())?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("the mail server's URL has no user name or password: they come from \
-                        PG_WEBHOOK_SMTP_USER and PG_WEBHOOK_SMTP_PASSWORD"
-                .to_owned());
+            return Err(format!(
+                "the mail server's URL has no user name or password: they come from {USER} and {PASSWORD}"
+            ));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(invalid());
@@ -83,6 +86,15 @@ impl MailServer {
             .body(body.to_owned())
             .map_err(|error| error.to_string())?;
         self.0.send(message).await.map(drop).map_err(|error| with_causes(&error))
+    }
+}
+
+/// User and password, if the environment has them. A password alone would be left out without a word.
+pub fn credentials(environment: impl Fn(&str) -> Option<String>) -> Result<Option<(String, String)>, String> {
+    match (environment(USER), environment(PASSWORD)) {
+        (Some(user), password) => Ok(Some((user, password.unwrap_or_default()))),
+        (None, Some(_)) => Err(format!("{PASSWORD} is set, but {USER} is not")),
+        (None, None) => Ok(None),
     }
 }
 

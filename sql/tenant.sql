@@ -11,9 +11,9 @@
 -- the house's own matter. The views are security barriers: a function in a condition sees no row that is not shown.
 CREATE TABLE webhook.tenant_member (
   role_name text NOT NULL,
-  tenant text,
-  CONSTRAINT tenant_member_once UNIQUE NULLS NOT DISTINCT (role_name, tenant)
+  tenant text
 );
+CREATE UNIQUE INDEX tenant_member_once ON webhook.tenant_member (role_name, coalesce(tenant, ''), (tenant IS NULL));
 COMMENT ON TABLE webhook.tenant_member IS 'Which roles see which tenant''s rows in webhook.tenant_endpoint, tenant_delivery and tenant_attempt';
 COMMENT ON COLUMN webhook.tenant_member.role_name IS 'a role, or one that others are members of; they need to be members of webhook_tenant, too';
 COMMENT ON COLUMN webhook.tenant_member.tenant IS 'NULL: the one in pg_webhook.tenant, for an application that is trusted to set it';

@@ -37,6 +37,12 @@ BEGIN
   IF NEW.enforcement IS NULL OR NEW.enforcement <> ALL ('{strict,warn}') THEN
     PERFORM webhook.refuse('event_type.enforcement', NEW.enforcement, 'it is strict or warn');
   END IF;
+  -- pg_webhook says what its notices are, and one that did not match could not be emitted.
+  problem := CASE WHEN NEW.name LIKE 'webhook.%' AND NEW.schema IS NOT NULL THEN 'webhook.* are pg_webhook''s own' END;
+  IF problem IS NOT NULL THEN
+    PERFORM webhook.refuse('event_type.schema', NEW.schema::text, problem,
+      'Give a schema to types of your own, such as order.paid.');
+  END IF;
   problem := webhook.schema_problem(NEW.schema);
   IF problem IS NOT NULL THEN
     PERFORM webhook.refuse('event_type.schema', NEW.schema::text, problem,

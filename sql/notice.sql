@@ -6,7 +6,7 @@ CREATE TABLE webhook.notice (
   event_id uuid,
   tenant text,
   message text NOT NULL,
-  created_at timestamptz NOT NULL DEFAULT now(),
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   mail_due timestamptz,
   mail_tries int NOT NULL DEFAULT 0,
   mailed_at timestamptz
@@ -20,6 +20,8 @@ COMMENT ON COLUMN webhook.notice.mailed_at IS 'when a mail server took it';
 
 -- Writes a notice, tells whoever listens on webhook_notice, and emits it as the event webhook.<kind>. The endpoint that it is about does not get that event: what it
 -- answers to it would be the next change of state. The event's key says which one that is (see extension/src/store.rs).
+-- A notice that can't be an event (it is larger than pg_webhook.max_body_bytes, say) stays a notice: what it is about is
+-- being recorded, and must be.
 CREATE FUNCTION webhook.raise_notice(kind text, endpoint_id int, event_id uuid, message text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -35,9 +37,14 @@ BEGIN
       CASE WHEN webhook.setting('notice_recipients') <> '' THEN clock_timestamp() END)
     RETURNING n.id INTO notice_id;
   PERFORM pg_notify('webhook_notice', notice_id::text);
-  PERFORM webhook.emit('webhook.' || raise_notice.kind,
-    jsonb_build_object('endpoint_id', raise_notice.endpoint_id, 'event_id', raise_notice.event_id,
-      'notice_id', notice_id, 'message', raise_notice.message), owner_tenant, 'endpoint:' || raise_notice.endpoint_id, NULL, NULL);
+  BEGIN
+    PERFORM webhook.emit('webhook.' || raise_notice.kind,
+      jsonb_build_object('endpoint_id', raise_notice.endpoint_id, 'event_id', raise_notice.event_id,
+        'notice_id', notice_id, 'message', raise_notice.message), owner_tenant, 'endpoint:' || raise_notice.endpoint_id, NULL, NULL);
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING USING MESSAGE = format('notice %s could not be emitted as an event: %s', notice_id, SQLERRM),
+      HINT = 'webhook.notice has it; it was sent to nobody who subscribes to webhook.*.';
+  END;
   RETURN notice_id;
 END
 $$;

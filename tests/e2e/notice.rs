@@ -122,3 +122,37 @@ async fn others_can_subscribe_and_the_endpoint_itself_is_left_out() {
     assert_eq!(receiver.count(), 2, "the endpoint got its event, the watcher the notice");
     assert_eq!(database.text(KINDS).await, "endpoint.failing delivery.exhausted");
 }
+
+#[tokio::test]
+async fn a_notice_that_cannot_be_emitted_stops_nothing() {
+    let (database, receiver, endpoint) = scene("retry_schedule = '{}'").await;
+    let schema = "schema = '{\"required\": [\"x\"]}' WHERE name LIKE 'webhook.%'";
+    database
+        .run("INSERT INTO webhook.event_type (name, declared) VALUES ('webhook.endpoint.failing', false)")
+        .await;
+    let refused = database.error(&format!("UPDATE webhook.event_type SET {schema}")).await;
+    assert_eq!(refused.code, "22023");
+    assert!(refused.message.contains("webhook.* are pg_webhook's own"), "{refused:?}");
+    // One is there nevertheless, as after a restore; and what the other notice says is too long.
+    database.run(&format!("SET session_replication_role = replica; UPDATE webhook.event_type SET {schema}; RESET session_replication_role")).await;
+    let (watcher, _) = database.endpoint(&receiver.url("/watcher")).await;
+    database
+        .run(&format!("UPDATE webhook.endpoint SET event_types = '{{webhook.*}}' WHERE id = {watcher}"))
+        .await;
+    let small = format!("ALTER DATABASE {} SET pg_webhook.max_body_bytes = 300", database.name);
+    database.run(&small).await;
+    receiver.answers(|_| Answer::status(500));
+    let _worker = Worker::start(&database).await;
+    emit(&database, 1).await;
+    database.drained().await;
+    database.becomes(KINDS, "endpoint.failing delivery.exhausted").await;
+    receiver.answers(|_| Answer::status(200));
+    emit(&database, 1).await;
+    database.becomes(KINDS, "endpoint.failing delivery.exhausted endpoint.recovered").await;
+    database.drained().await;
+    let told: Vec<_> =
+        receiver.requests().into_iter().filter(|r| r.path == "/watcher").map(|r| r.json()).collect();
+    assert_eq!(told.len(), 1, "what could be emitted: {told:?}");
+    assert_eq!(told[0]["type"], "webhook.endpoint.recovered");
+    assert_eq!(told[0]["data"]["endpoint_id"], endpoint);
+}

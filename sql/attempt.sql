@@ -7,7 +7,7 @@ CREATE TABLE webhook.attempt (
   endpoint_id int NOT NULL,
   number int NOT NULL,
   started_at timestamptz,
-  recorded_at timestamptz NOT NULL DEFAULT now(),
+  recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   duration interval,
   status_code int,
   final boolean NOT NULL,
@@ -25,6 +25,7 @@ CREATE TABLE webhook.attempt (
 ) PARTITION BY RANGE (event_id);
 COMMENT ON TABLE webhook.attempt IS 'Every request made and what came of it; number 0 where no request was made';
 COMMENT ON COLUMN webhook.attempt.id IS 'new for each request';
+COMMENT ON COLUMN webhook.attempt.recorded_at IS 'by the clock, after what else could end the delivery: the last to be recorded is what became of it';
 COMMENT ON COLUMN webhook.attempt.outcome IS 'delivered | retry | failed | skipped | expired | cancelled';
 COMMENT ON COLUMN webhook.attempt.final IS 'the delivery ended with this row';
 COMMENT ON COLUMN webhook.attempt.request_headers IS 'headers as sent; values of custom headers are redacted';

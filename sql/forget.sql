@@ -32,27 +32,10 @@ BEGIN
       HINT = 'Give a tenant, or NULL and a key of the house''s own events.';
   END IF;
 
-  -- First of all: what is erased must not be sent. All of the queue is read, a page at a time.
-  LOOP
-    page := ARRAY(
-      SELECT q FROM webhook.queue q WHERE (q.endpoint_id, q.event_id) > (last_endpoint, last_event)
-      ORDER BY q.endpoint_id, q.event_id LIMIT 10000);
-    EXIT WHEN page = '{}';
-    last_endpoint := page[cardinality(page)].endpoint_id;
-    last_event := page[cardinality(page)].event_id;
-    page := ARRAY(
-      SELECT q FROM unnest(page) p JOIN webhook.event e ON e.id = p.event_id
-      JOIN webhook.queue q ON q.endpoint_id = p.endpoint_id AND q.event_id = p.event_id
-      WHERE (e.tenant = tenant OR (e.tenant IS NULL AND tenant IS NULL)) AND (key IS NULL OR e.key = key)
-      ORDER BY q.endpoint_id, q.event_id FOR UPDATE OF q);
-    PERFORM webhook.end_owed(page, 'cancelled', 'erased');
-  END LOOP;
-
   DELETE FROM webhook.idempotency i
   WHERE (i.tenant = tenant OR (i.tenant IS NULL AND tenant IS NULL))
     AND (key IS NULL OR EXISTS (SELECT FROM webhook.event e WHERE e.id = i.event_id AND e.key = key));
 
-  last_event := '00000000-0000-0000-0000-000000000000';
   LOOP
     ids := ARRAY(
       SELECT e.id FROM webhook.event e
@@ -68,6 +51,22 @@ BEGIN
     WHERE a.event_id = i.id AND (a.response_body IS NOT NULL OR a.response_headers IS NOT NULL OR a.request_headers IS NOT NULL
       OR a.callback_error IS NOT NULL);
     last_event := ids[cardinality(ids)];
+  END LOOP;
+  -- After the events: whoever owes one of them again holds it locked, or will find it erased. All of the queue is read, a
+  -- page at a time.
+  last_event := '00000000-0000-0000-0000-000000000000';
+  LOOP
+    page := ARRAY(
+      SELECT q FROM webhook.queue q WHERE (q.endpoint_id, q.event_id) > (last_endpoint, last_event)
+      ORDER BY q.endpoint_id, q.event_id LIMIT 10000);
+    EXIT WHEN page = '{}';
+    last_endpoint := page[cardinality(page)].endpoint_id;
+    last_event := page[cardinality(page)].event_id;
+    page := ARRAY(
+      SELECT q FROM unnest(page) p JOIN webhook.event e ON e.id = p.event_id
+      JOIN webhook.queue q ON q.endpoint_id = p.endpoint_id AND q.event_id = p.event_id
+      WHERE e.body = '' ORDER BY q.endpoint_id, q.event_id FOR UPDATE OF q);
+    PERFORM webhook.end_owed(page, 'cancelled', 'erased');
   END LOOP;
   RETURN erased;
 END

@@ -1,8 +1,10 @@
 -- Owing again what was owed before: one delivery, or many. Attempt numbers go on, the schedule starts anew. What
--- webhook_forget() has erased can't be sent again.
+-- webhook_forget() has erased can't be sent again: events are locked against it, in the order of their ids, and looked at
+-- once they are. It reads the queue after it has erased them.
 
 -- Owes an event to an endpoint again. True if the event and the endpoint exist
 -- and its transform gives it the event; what was sent is sent again byte for byte. What is owed already is hurried along.
+-- Raises 55000 if it would end as skipped: the endpoint is disabled and does not keep what waits.
 CREATE FUNCTION @extschema@.webhook_resend(event_id uuid, endpoint_id int) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -11,10 +13,12 @@ AS $$
 DECLARE
   variant int;
 BEGIN
-  IF NOT EXISTS (SELECT FROM webhook.event e WHERE e.id = event_id AND e.body <> '')
-    OR NOT EXISTS (SELECT FROM webhook.endpoint e WHERE e.id = endpoint_id)
-  THEN
+  PERFORM FROM webhook.event e WHERE e.id = event_id AND e.body <> '' FOR SHARE;
+  IF NOT FOUND OR NOT EXISTS (SELECT FROM webhook.endpoint e WHERE e.id = endpoint_id) THEN
     RETURN false;
+  ELSIF webhook.is_skipped(endpoint_id) THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('endpoint %s is disabled', endpoint_id),
+      HINT = 'webhook_enable() enables it; webhook_disable(…, ''keep'') lets its deliveries wait.';
   END IF;
   variant := webhook.variant_for(event_id, endpoint_id);
   IF variant = 0 THEN
@@ -25,6 +29,11 @@ BEGIN
     FROM webhook.attempt a WHERE a.event_id = webhook_resend.event_id AND a.endpoint_id = webhook_resend.endpoint_id
   ON CONFLICT ON CONSTRAINT queue_pkey DO UPDATE
     SET xid = excluded.xid, due = NULL, step = 0, restarted_at = excluded.restarted_at, signature = NULL, signed_at = NULL;
+  -- The INSERT may have waited until a worker had recorded the attempt that ended it. Nobody records another one now.
+  UPDATE webhook.queue q SET attempts = made.attempts
+  FROM (SELECT max(a.number) AS attempts FROM webhook.attempt a
+    WHERE a.event_id = webhook_resend.event_id AND a.endpoint_id = webhook_resend.endpoint_id) made
+  WHERE q.endpoint_id = webhook_resend.endpoint_id AND q.event_id = webhook_resend.event_id AND q.attempts < made.attempts;
   NOTIFY webhook_wake;
   RETURN true;
 END
@@ -120,11 +129,14 @@ BEGIN
       HINT = 'webhook_enable() enables it; dry_run => true only counts.';
   END IF;
   RETURN QUERY
-  WITH owed AS (
+  WITH locked AS MATERIALIZED (
+    SELECT r.event_id, r.attempts FROM webhook.replayable(endpoint_id, from_id, to_id, types, statuses) r
+    JOIN webhook.event e ON e.id = r.event_id
+    WHERE e.body <> '' ORDER BY r.event_id FOR SHARE OF e
+  ), owed AS (
     INSERT INTO webhook.queue AS q (endpoint_id, event_id, attempts, restarted_at, variant)
-    SELECT endpoint_id, r.event_id, r.attempts, clock_timestamp(), v.variant
-    FROM webhook.replayable(endpoint_id, from_id, to_id, types, statuses) r
-    CROSS JOIN LATERAL webhook.variant_for(r.event_id, endpoint_id) v (variant)
+    SELECT endpoint_id, l.event_id, l.attempts, clock_timestamp(), v.variant
+    FROM locked l CROSS JOIN LATERAL webhook.variant_for(l.event_id, endpoint_id) v (variant)
     WHERE v.variant IS DISTINCT FROM 0
     ON CONFLICT ON CONSTRAINT queue_pkey DO NOTHING RETURNING q.event_id
   )

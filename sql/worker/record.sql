@@ -34,6 +34,7 @@ DECLARE
   ids uuid[] := attempt_ids;
   known boolean[];
   stays boolean[];
+  recorded_at timestamptz;
 BEGIN
   IF 'skipped' = ANY (outcomes) THEN
     stays := ARRAY(
@@ -63,6 +64,8 @@ BEGIN
     GET DIAGNOSTICS renewed = ROW_COUNT;
   END IF;
 
+  -- Not before the rows were had: what ended a delivery meanwhile was recorded earlier, and this stands as the last.
+  recorded_at := clock_timestamp();
   IF array_position(ids, NULL) IS NOT NULL THEN
     -- The id follows from the queue row, so that the same outcome has the same id.
     ids := ARRAY(
@@ -79,9 +82,9 @@ BEGIN
     );
   END IF;
 
-  INSERT INTO webhook.attempt (event_id, id, endpoint_id, number, started_at, duration, status_code, final, outcome,
+  INSERT INTO webhook.attempt (event_id, id, endpoint_id, number, started_at, recorded_at, duration, status_code, final, outcome,
     error, url, remote_address, request_headers, response_headers, response_body)
-  SELECT o.event_id, o.id, o.endpoint_id, o.number, o.started_at,
+  SELECT o.event_id, o.id, o.endpoint_id, o.number, o.started_at, recorded_at,
     make_interval(secs => o.duration_s), o.status_code, o.outcome <> 'retry', o.outcome, o.error, o.url,
     o.remote_address, o.request_headers::jsonb, o.response_headers::jsonb, o.response_body
   FROM unnest(endpoint_ids, event_ids, outcomes, numbers, ids, started_ats, durations_s, status_codes, errors,

@@ -51,6 +51,7 @@ mod pooler;
 mod rate_limit;
 mod recipes;
 mod replay;
+mod resend;
 mod restore;
 mod retirement;
 mod rights;

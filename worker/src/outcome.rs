@@ -10,6 +10,7 @@ pub enum Kind {
     Failed,
     Skipped,
     Expired,
+    Cancelled,
 }
 
 /// Which outcomes an endpoint has a callback for.
@@ -28,13 +29,14 @@ impl Callbacks {
         match kind {
             Kind::Delivered => self.on_delivered,
             Kind::Failed => self.on_failed,
-            Kind::Retry | Kind::Skipped | Kind::Expired => false,
+            Kind::Retry | Kind::Skipped | Kind::Expired | Kind::Cancelled => false,
         }
     }
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Delivered, Kind::Retry, Kind::Failed, Kind::Skipped, Kind::Expired];
+    pub const ALL: [Kind; 6] =
+        [Kind::Delivered, Kind::Retry, Kind::Failed, Kind::Skipped, Kind::Expired, Kind::Cancelled];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Failed => "failed",
             Kind::Skipped => "skipped",
             Kind::Expired => "expired",
+            Kind::Cancelled => "cancelled",
         }
     }
 }

@@ -94,6 +94,11 @@ impl Owed {
         })
     }
 
+    /// The body has been taken away (webhook_forget()): there is nothing to send.
+    pub fn is_erased(&self) -> bool {
+        !self.cut_off && self.event.as_ref().is_some_and(|event| event.body.is_empty())
+    }
+
     /// Seconds since the run of the schedule began.
     pub fn age_s(&self, now: Instant) -> f64 {
         self.age_s + now.saturating_duration_since(self.read_at).as_secs_f64()

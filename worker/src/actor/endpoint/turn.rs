@@ -129,6 +129,8 @@ impl Endpoint {
                 return Some(now + STALE);
             }
             match row.event {
+                // Owed again in the very moment it was erased.
+                Some(_) if row.is_erased() => self.finish(ended(&row, Kind::Cancelled, "erased"), ctx),
                 Some(_) => {
                     if let Some(rate) = &mut self.rate {
                         rate.take();

@@ -66,14 +66,20 @@ GRANT SELECT (id, url, event_types, name, description, tenant, all_tenants, stat
   generation, created_at, updated_at) ON webhook.endpoint TO webhook_reader;
 GRANT EXECUTE ON FUNCTION webhook.setting_default(), webhook.setting(text), webhook.arm_id(), webhook.first_id_at(timestamptz),
   webhook.time_of_id(uuid), webhook.public_key(text), @extschema@.webhook_explain(uuid),
-  @extschema@.webhook_log(int, text[], text[], timestamptz, uuid, int, int),
+  @extschema@.webhook_log(int, text[], text[], text, timestamptz, timestamptz, uuid, int, int),
   @extschema@.webhook_endpoint_stats(int, interval), @extschema@.webhook_emitted(),
   -- called by those
-  webhook.check_types(text[]), webhook.check_statuses(text[], text[]), webhook.pattern_problem(text),
+  webhook.check_page(timestamptz, timestamptz, uuid, int, int), webhook.check_types(text[]),
+  webhook.check_statuses(text[], text[]), webhook.pattern_problem(text),
   webhook.matches_type(text, text[]), webhook.is_current(xid) TO webhook_reader, webhook_admin;
 
 -- webhook_tenant: one tenant's rows, see tenant.sql.
 GRANT SELECT ON webhook.current_tenant, webhook.tenant_endpoint, webhook.tenant_delivery, webhook.tenant_attempt TO webhook_tenant;
+GRANT EXECUTE ON FUNCTION @extschema@.webhook_tenant_log(int, text[], text[], timestamptz, timestamptz, uuid, int, int),
+  -- called by it
+  webhook.first_id_at(timestamptz), webhook.check_page(timestamptz, timestamptz, uuid, int, int),
+  webhook.check_types(text[]), webhook.check_statuses(text[], text[]), webhook.pattern_problem(text),
+  webhook.matches_type(text, text[]) TO webhook_tenant;
 
 -- webhook_admin
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook.endpoint, webhook.setting, webhook.signature_scheme, webhook.source,

@@ -59,6 +59,7 @@ CREATE VIEW webhook.tenant_delivery WITH (security_barrier) AS
   WHERE d.tenant IN (SELECT c.tenant FROM webhook.current_tenant c);
 COMMENT ON VIEW webhook.tenant_delivery IS 'The current tenant''s deliveries to its own endpoints, as webhook.delivery';
 
+-- The order stands in the view: a barrier keeps the planner from seeing that a page is all that is wanted of it.
 CREATE VIEW webhook.tenant_attempt WITH (security_barrier) AS
   SELECT l.event_id, l.number, l.endpoint_id, l.type, l.tenant, l.key, l.outcome, l.final, l.status_code, l.error,
     l.started_at, l.duration, l.recorded_at, l.url,
@@ -66,5 +67,50 @@ CREATE VIEW webhook.tenant_attempt WITH (security_barrier) AS
     (SELECT jsonb_object_agg(h.key, h.value) FROM jsonb_each(l.request_headers) h WHERE h.value <> '"(redacted)"') AS request_headers,
     l.request_body, l.response_headers, l.response_body, l.erased, l.attempt_id
   FROM webhook.delivery_log l JOIN webhook.endpoint e ON e.id = l.endpoint_id AND e.tenant = l.tenant
-  WHERE l.tenant IN (SELECT c.tenant FROM webhook.current_tenant c);
-COMMENT ON VIEW webhook.tenant_attempt IS 'The current tenant''s requests to its own endpoints, and what came back';
+  WHERE l.tenant IN (SELECT c.tenant FROM webhook.current_tenant c)
+  ORDER BY l.event_id DESC, l.number DESC;
+COMMENT ON VIEW webhook.tenant_attempt IS 'The current tenant''s requests to its own endpoints, and what came back, newest first';
+
+-- A page of webhook.tenant_attempt: webhook_log() for tenants, with the same arguments. It runs as whoever calls it, so it
+-- shows what the views show.
+CREATE FUNCTION @extschema@.webhook_tenant_log(
+  endpoint_id int DEFAULT NULL, types text[] DEFAULT NULL, statuses text[] DEFAULT NULL,
+  since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+  before_event uuid DEFAULT NULL, before_number int DEFAULT NULL, page_size int DEFAULT 50
+) RETURNS SETOF webhook.tenant_attempt
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_sort = off
+SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+  from_id uuid := webhook.first_id_at(since);
+  to_id uuid := webhook.first_id_at(until);
+  is_owed boolean := statuses && '{pending,retrying}';
+BEGIN
+  PERFORM webhook.check_page(since, until, before_event, before_number, page_size), webhook.check_types(types),
+    webhook.check_statuses(statuses, '{delivered,retry,failed,skipped,expired,cancelled,pending,retrying}');
+  RETURN QUERY
+  -- A page of each endpoint, by index: the log of all tenants may be far longer.
+  SELECT page.* FROM webhook.tenant_endpoint e CROSS JOIN LATERAL (
+    SELECT l.* FROM webhook.tenant_attempt l
+    WHERE l.endpoint_id = e.endpoint_id
+      AND (from_id IS NULL OR l.event_id >= from_id) AND (to_id IS NULL OR l.event_id < to_id)
+      AND (before_event IS NULL OR (l.event_id <= before_event AND (l.event_id, l.number) < (before_event, coalesce(before_number, 0))))
+      AND (types IS NULL OR webhook.matches_type(l.type, types))
+      AND (statuses IS NULL OR l.outcome = ANY (statuses)
+        OR (is_owed AND EXISTS (SELECT FROM webhook.tenant_delivery d WHERE d.endpoint_id = l.endpoint_id AND d.event_id = l.event_id
+          AND d.status = ANY (statuses))))
+    ORDER BY l.event_id DESC, l.number DESC FETCH FIRST page_size ROWS WITH TIES) page
+  WHERE endpoint_id IS NULL OR e.endpoint_id = endpoint_id
+  ORDER BY page.event_id DESC, page.number DESC FETCH FIRST page_size ROWS WITH TIES;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.webhook_tenant_log(int, text[], text[], timestamptz, timestamptz, uuid, int, int)
+  IS 'A page of webhook.tenant_attempt, newest first: the current tenant''s own log, by endpoint, type patterns, statuses and time of the event. The next page begins before event_id and number of the last row';

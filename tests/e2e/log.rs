@@ -129,3 +129,44 @@ async fn the_log_shows_what_was_sent_and_what_came_back() {
     assert_eq!(scene.database.rows(stats).await, ["4|3|0.7500|t|4|0|200"]);
     assert_eq!(scene.database.rows("SELECT * FROM webhook_endpoint_stats(77, '1 h')").await, ["0|0|||"]);
 }
+
+#[tokio::test]
+async fn the_log_is_filtered_by_tenant() {
+    let database = Database::new().await;
+    database.endpoint("https://example.com/").await;
+    database.run("UPDATE webhook.endpoint SET all_tenants = true").await;
+    for tenant in ["'acme'", "'umbrella'", "NULL"] {
+        let emit = format!("SELECT webhook_emit('order.paid', '{{}}', {tenant}) FROM generate_series(1, 5)");
+        database.run(&emit).await;
+    }
+    database.run("SELECT webhook_cancel(id) FROM webhook.event").await;
+    assert_eq!(pages(&database, "tenant => 'acme', ", 2).await.concat().len(), 5);
+    assert_eq!(pages(&database, "1, tenant => 'none', ", 2).await.concat().len(), 0);
+    assert_eq!(pages(&database, "", 2).await.concat().len(), 15);
+    // Those of umbrella are an hour old.
+    for (table, id) in [("event", "id"), ("attempt", "event_id")] {
+        let earlier = format!(
+            "overlay({id}::text PLACING left(webhook.first_id_at(now() - interval '1 h')::text, 13) FROM 1)::uuid"
+        );
+        let theirs = "SELECT id FROM webhook.event WHERE tenant = 'umbrella'";
+        database.run(&format!("CREATE TEMP TABLE IF NOT EXISTS theirs AS {theirs}")).await;
+        database
+            .run(&format!(
+                "UPDATE webhook.{table} SET {id} = {earlier} WHERE {id} IN (SELECT id FROM theirs)"
+            ))
+            .await;
+    }
+    assert_eq!(pages(&database, "until => now() - interval '1 min', ", 2).await.concat().len(), 5);
+    assert_eq!(
+        pages(&database, "tenant => 'acme', until => now() - interval '1 min', ", 2).await.concat().len(),
+        0
+    );
+    assert_eq!(
+        pages(&database, "since => now() - interval '2 h', until => now() + interval '1 min', ", 2)
+            .await
+            .concat()
+            .len(),
+        15
+    );
+    assert_eq!(pages(&database, "until => now() - interval '2 h', ", 2).await.concat().len(), 0);
+}

@@ -99,7 +99,7 @@ async fn a_tenant_cannot_peek() {
         "SELECT * FROM webhook.delivery",
         "SELECT * FROM webhook.delivery_log",
         "SELECT * FROM webhook.tenant_member",
-        "SELECT * FROM webhook_log()",
+        "SELECT * FROM webhook_log(tenant => 'acme')",
         "SELECT * FROM webhook_emitted()",
         "INSERT INTO webhook.tenant_member VALUES (current_user, 'umbrella')",
         "SELECT webhook_forget('umbrella')",
@@ -124,5 +124,67 @@ async fn a_tenant_cannot_peek() {
     ] {
         let rows = format!("SELECT count(*) FROM webhook.{view} WHERE pg_temp.leak({column})");
         assert_eq!(Database::text_in(&scene.acme, &rows).await, "1", "{view}.{column}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_pages_its_own_log() {
+    // A long log of endpoints 1 to 30; two of them, and every third of the events, are acme's.
+    let database = crate::partition_plan::nine_leaves(12).await;
+    for _ in 0..8 {
+        database.endpoint("https://example.com/").await;
+    }
+    database
+        .run(
+            "UPDATE webhook.endpoint SET tenant = CASE WHEN id = 8 THEN 'umbrella' ELSE 'acme' END WHERE id >= 6;
+             UPDATE webhook.event e SET tenant = 'acme' FROM webhook.attempt a
+             WHERE a.event_id = e.id AND a.endpoint_id = ANY ('{6,7,8}') AND right(e.id::text, 1) < '8';
+             UPDATE webhook.attempt SET outcome = 'failed' WHERE endpoint_id = 7 AND event_id IN
+               (SELECT a.event_id FROM webhook.attempt a JOIN webhook.event e ON e.id = a.event_id AND e.tenant = 'acme'
+                WHERE a.endpoint_id = 7 ORDER BY a.event_id LIMIT 5)",
+        )
+        .await;
+    let role = database.role("ann", "IN ROLE webhook_tenant").await;
+    database.run(&format!("INSERT INTO webhook.tenant_member VALUES ('{role}', 'acme')")).await;
+    let all = "SELECT a.event_id || '|' || a.number FROM webhook.attempt a JOIN webhook.event e ON e.id = a.event_id AND e.tenant = 'acme'
+        WHERE a.endpoint_id = ANY ('{6,7}') ORDER BY a.event_id DESC, a.number DESC";
+    let all = database.rows(all).await;
+    assert!(all.len() > 1000, "{}", all.len());
+
+    let ann = database.session_as(&role).await;
+    let (mut read, mut before) = (Vec::new(), String::new());
+    while read.len() < 300 {
+        let page = format!(
+            "SELECT string_agg(event_id || '|' || number, ' ' ORDER BY event_id DESC, number DESC) FROM webhook_tenant_log(page_size => 70{before})"
+        );
+        let page = Database::text_in(&ann, &page).await;
+        read.extend(page.split(' ').map(str::to_owned));
+        let (event, number) = read.last().expect("a row").split_once('|').expect("two values");
+        before = format!(", before_event => '{event}', before_number => {number}");
+    }
+    assert_eq!(read, all[..read.len()], "every row once, newest first");
+
+    let middle = all[all.len() / 2].split_once('|').expect("two values").0;
+    for (arguments, rows) in [
+        (String::new(), "50"),
+        (format!("6, before_event => '{middle}', before_number => 1"), "50"),
+        (
+            "types => '{order.*}', since => now() - interval '10 days', until => now() - interval '5 days'"
+                .into(),
+            "50",
+        ),
+        ("7, statuses => '{failed}'".into(), "5"),
+        ("8".into(), "0"),
+        ("1".into(), "0"),
+    ] {
+        let session = database.session_as(&role).await;
+        Database::run_in(&session, "BEGIN").await;
+        let count = format!("SELECT count(*) FROM webhook_tenant_log({arguments})");
+        assert_eq!(Database::text_in(&session, &count).await, rows, "{arguments}");
+        let (whole, by_index) = crate::log::rows_read(&session).await;
+        assert!(
+            whole == 0 && by_index < 800,
+            "{arguments}: {whole} rows read through, {by_index} fetched by index"
+        );
     }
 }

@@ -36,6 +36,7 @@ async fn a_restored_database_sends_nothing_until_it_is_armed() {
     let running = Worker::start(&database).await;
     database.run("SELECT webhook_emit('from.original', '{}')").await;
     receiver.receives(1).await;
+    database.drained().await;
     as_after_a_restore(&database).await;
     let log = refuses(running).await;
     assert!(log.contains("not armed") && log.contains("webhook_arm()"), "{log}");

@@ -8,7 +8,7 @@ const MAX_IN_FLIGHT: usize = 64;
 /// The most that the worker records in one transaction.
 const RECORDER_BATCH: usize = 1_000;
 /// Far longer than it takes to record an outcome, far shorter than the test.
-const LAST_MOMENTS: Duration = Duration::from_secs(2);
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
 /// A transaction of some size, so that deliveries pile up.
 const EMIT_20: &str = "SELECT webhook_emit('a.b', jsonb_build_object('n', n)) FROM generate_series(1, 20) n";
 
@@ -70,12 +70,12 @@ async fn a_killed_worker_loses_nothing_and_repeats_only_its_last_moments() {
     for _ in 0..KILLS {
         let worker = Worker::start(&database).await;
         receiver.receives(receiver.count() + 1_000).await;
+        // Enough is left over, however fast it is.
+        database.run("SELECT webhook_emit('a.b', '{}') FROM generate_series(1, 3000)").await;
         worker.kill().await;
         killed.push(Instant::now());
     }
     let committed = writers.stop().await;
-    let owed = database.number("SELECT count(*) FROM webhook.queue").await;
-    assert!(owed > 1_000, "there was load: {owed}");
     let _worker = Worker::start(&database).await;
     database.drained().await;
     let requests = receiver.requests();

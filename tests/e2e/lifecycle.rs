@@ -143,11 +143,14 @@ async fn while_an_endpoint_is_paused_its_deliveries_wait() {
 async fn retries_that_wait_their_turn_when_an_endpoint_is_paused_are_made_after_it_is_resumed() {
     let scene = Scene::new().await;
     scene.answers(500);
-    scene.set("retry_schedule = '{500 ms,1 h}', retry_jitter = 0").await;
+    scene.set("retry_schedule = '{1 h,1 h}', retry_jitter = 0").await;
     scene.emit(6).await;
-    scene.receiver.receives(6).await;
+    let tried =
+        format!("SELECT count(*) FROM webhook.queue WHERE endpoint_id = {} AND attempts = 1", scene.endpoint);
+    scene.database.becomes(&tried, "6").await;
     let held = scene.gate.clone();
     scene.receiver.answers(move |_| Answer::status(200).held_by(&held));
+    scene.database.pass_time().await;
     let due = "SELECT count(*) FROM webhook.queue WHERE due < clock_timestamp()";
     // One is under way, the others are due and in hand.
     scene.database.becomes(due, "6").await;

@@ -137,7 +137,7 @@ async fn it_answers_as_it_is_told() {
         (&["--fail-percent", "100"], "", "failed|500", 0),
         (&["--fail-percent", "0"], "", "delivered|200", 0),
         (&["--delay", "300ms"], "", "delivered|200", 300),
-        (&["--delay", "1m"], ", timeout = '200 ms'", "failed|", 200),
+        (&["--delay", "1m"], ", timeout = '2 s'", "failed|", 2_000),
     ] {
         let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned();
         let listener = listen(args, &[("PG_WEBHOOK_SECRET", secret.clone())]).await;

@@ -58,7 +58,8 @@ async fn one_or_two_failures_are_not_worth_a_notice() {
 
 #[tokio::test]
 async fn dead_deliveries_by_the_hundred_are_one_notice() {
-    let (database, receiver, endpoint) = scene("retry_schedule = '{}'").await;
+    // One after the other: no answer of before comes after the first success.
+    let (database, receiver, endpoint) = scene("retry_schedule = '{}', max_in_flight = 1").await;
     receiver.answers(|_| Answer::status(500));
     let _worker = Worker::start(&database).await;
     emit(&database, 1).await;

@@ -75,11 +75,12 @@ async fn changes_of_a_row_arrive_in_their_order_through_failures_and_a_killed_wo
             receiver.receives(60).await;
         }
     }
+    // Something is left to the second worker.
+    worker.freeze();
+    database.run("UPDATE orders SET n = n + 1").await;
     worker.kill().await;
-    let before = receiver.count();
     let _worker = Worker::start(&database).await;
     database.drained().await;
-    assert!(receiver.count() > before, "something was left to the second worker");
     assert_in_order(&database, &receiver).await;
     let retried = database.number("SELECT count(*) FROM webhook.attempt WHERE outcome = 'retry'").await;
     assert!(retried >= 20, "{retried} attempts failed");
@@ -120,7 +121,7 @@ async fn keys_do_not_wait_for_each_other_and_no_key_is_one_of_its_own() {
 #[tokio::test]
 async fn a_retry_holds_its_key_alone_and_a_final_failure_lets_the_next_go() {
     let (database, receiver, _) =
-        scene("retry_schedule = '{4 s}', retry_jitter = 0, max_in_flight = 2").await;
+        scene("retry_schedule = '{1 h}', retry_jitter = 0, max_in_flight = 2").await;
     receiver.answers(|request| Answer::status(if request.json()["data"] == 1 { 500 } else { 200 }));
     let _worker = Worker::start(&database).await;
     emit(&database, "'held'", 3).await;
@@ -128,6 +129,7 @@ async fn a_retry_holds_its_key_alone_and_a_final_failure_lets_the_next_go() {
     database.run("SELECT webhook_emit('a.b', '7', key => 'k' || n) FROM generate_series(1, 50) n").await;
     database.becomes("SELECT count(*) FROM webhook.queue", "3").await;
     assert_eq!(receiver.count(), 51, "one of the key that fails, and all others");
+    database.pass_time().await;
     database.drained().await;
     let failed = "SELECT count(*) || ' ' || min(number) FROM webhook.attempt WHERE outcome = 'failed'";
     assert_eq!(database.text(failed).await, "1 2");
@@ -148,7 +150,8 @@ async fn the_next_goes_when_the_one_before_it_is_cancelled_or_expires() {
         database.becomes("SELECT count(*) FROM webhook.attempt", "1").await;
         receiver.answers(|_| Answer::status(200));
         emit(&database, "'k'", 1).await;
-        database.run(end).await;
+        // The worker's own janitor may be at it.
+        database.becomes(&format!("SELECT ({end})::text NOT LIKE '%busy%'"), "t").await;
         let second = receiver.receives(2).await[1].id().to_owned();
         assert_eq!(database.text("SELECT max(id::text) FROM webhook.event").await, second, "{end}");
         database.drained().await;
@@ -206,7 +209,7 @@ async fn order_is_asked_for_and_given_up_while_deliveries_are_under_way() {
 
 #[tokio::test]
 async fn after_a_worker_ended_without_a_word_its_requests_get_the_time_of_a_time_out() {
-    let (database, receiver, _) = scene("timeout = '3 s', retry_schedule = '{10 ms}'").await;
+    let (database, receiver, _) = scene("timeout = '8 s', retry_schedule = '{10 ms}'").await;
     let (plain, _) = database.endpoint(&receiver.url("/plain")).await;
     assert!(plain > 0);
     let worker = Worker::start(&database).await;
@@ -217,7 +220,7 @@ async fn after_a_worker_ended_without_a_word_its_requests_get_the_time_of_a_time
     let worker = Worker::start(&database).await;
     let requests = receiver.receives(4).await;
     let of = |path: &str| requests.iter().filter(|r| r.path == path).map(|r| r.at).max().expect("it came");
-    assert!(of("/") - of("/plain") > Duration::from_millis(1_500), "{:?}", of("/") - of("/plain"));
+    assert!(of("/") - of("/plain") > Duration::from_millis(2_500), "{:?}", of("/") - of("/plain"));
     // One that gave its slots back leaves nothing to wait for.
     database.drained().await;
     assert!(worker.stop().await.success());

@@ -117,7 +117,9 @@ async fn metrics_agree_with_the_tables() {
     database.drained().await;
     let attempts = database.number("SELECT count(*) FROM webhook.attempt").await as f64;
     until("it has heard that all is recorded", async || {
-        (worker.metric("pg_webhook_recorded_total").await == attempts).then_some(())
+        let recorded = worker.metric("pg_webhook_recorded_total").await;
+        let held = worker.metric("pg_webhook_window_bytes").await;
+        (recorded == attempts && held == 0.0).then_some(())
     })
     .await;
     let (_, text) = worker.get("/metrics").await.expect("it answers");
@@ -164,7 +166,7 @@ async fn no_transaction_is_open_while_a_request_is() {
     receiver.answers(|request| match &*request.path {
         "/0" | "/1" => Answer::status(200),
         "/2" => Answer::status(500),
-        _ => Answer::status(200).after(Duration::from_secs(20)),
+        _ => Answer::status(200).after(Duration::from_secs(600)),
     });
     let _worker = Worker::start(&database).await;
     let sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'pg-webhook-worker%'";
@@ -174,7 +176,7 @@ async fn no_transaction_is_open_while_a_request_is() {
     until("it has been looked at for a while", async || {
         let open = format!(
             "SELECT application_name, state, clock_timestamp() - xact_start, query {sessions}
-             AND (state LIKE 'idle in transaction%' OR clock_timestamp() - xact_start > '1 s'
+             AND (state LIKE 'idle in transaction%' OR clock_timestamp() - xact_start > '10 s'
                OR (state = 'idle' AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)))"
         );
         assert_eq!(database.rows(&open).await, Vec::<String>::new());

@@ -72,18 +72,13 @@ impl Service {
         loop {
             let made = (waits.len() + 1).to_string();
             self.database.becomes("SELECT count(*) FROM webhook.attempt WHERE number > 0", &made).await;
-            let wait = "SELECT coalesce((SELECT round(extract(epoch FROM due - (SELECT max(recorded_at) FROM webhook.attempt)))::bigint FROM webhook.queue), -1)";
+            let wait = "SELECT coalesce((SELECT floor(extract(epoch FROM due - (SELECT max(recorded_at) FROM webhook.attempt)))::bigint FROM webhook.queue), -1)";
             match self.database.number(wait).await {
                 -1 => return waits,
                 wait => waits.push(wait),
             }
-            self.pass_time().await;
+            self.database.pass_time().await;
         }
-    }
-
-    /// What waits for its time is due now.
-    async fn pass_time(&self) {
-        self.database.run("UPDATE webhook.queue SET due = clock_timestamp(), xid = pg_current_xact_id(); NOTIFY webhook_wake").await;
     }
 }
 

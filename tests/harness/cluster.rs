@@ -122,6 +122,8 @@ impl Cluster {
             "log_line_prefix = '%m [%p] %d '",
             "timezone = 'UTC'",
             "max_locks_per_transaction = 256",
+            // Tests kill processes, not the machine: what was written survives, and a busy disk delays nobody.
+            "fsync = off",
         ] {
             conf.push_str(line);
             conf.push('\n');

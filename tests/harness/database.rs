@@ -164,10 +164,13 @@ impl Database {
 
     /// Waits until nothing is owed any more.
     pub async fn drained(&self) {
-        crate::wait::until("the queue is empty", async || {
-            (self.number("SELECT count(*) FROM webhook.queue").await == 0).then_some(())
-        })
-        .await;
+        let left = async || self.number("SELECT count(*) FROM webhook.queue").await;
+        crate::wait::until_nothing_is_left("the queue is empty", left).await;
+    }
+
+    /// What waits for its time is due now.
+    pub async fn pass_time(&self) {
+        self.run("UPDATE webhook.queue SET due = clock_timestamp(), xid = pg_current_xact_id() WHERE due IS NOT NULL; NOTIFY webhook_wake").await;
     }
 
     /// Waits until a statement's first value is this text.

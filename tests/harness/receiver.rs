@@ -1,6 +1,6 @@
 //! A receiver of webhooks: a real HTTP server that remembers every request and answers as it is told.
 
-use crate::wait::until;
+use crate::wait::{until, until_nothing_is_left};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -124,8 +124,10 @@ impl Receiver {
         Self::start_on(0).await
     }
 
-    /// Listens on this port, for a receiver that comes back.
+    /// Listens on this port, as soon as it is free, for a receiver that comes back.
     pub async fn start_on(port: u16) -> Receiver {
+        until("the port is free", async || TcpListener::bind(("127.0.0.1", port)).await.ok().map(|_| ()))
+            .await;
         Self::start_at(port, None).await
     }
 
@@ -167,8 +169,8 @@ impl Receiver {
 
     /// Waits until at least this many requests have come, and returns all.
     pub async fn receives(&self, count: usize) -> Vec<Request> {
-        until(&format!("{count} requests have arrived"), async || (self.count() >= count).then_some(()))
-            .await;
+        let left = async || count.saturating_sub(self.count()) as i64;
+        until_nothing_is_left(&format!("{count} requests have arrived"), left).await;
         self.requests()
     }
 

@@ -43,11 +43,11 @@ async fn the_test_event_says_so() {
 #[tokio::test]
 async fn what_is_retried_and_what_is_permanent() {
     let service = Service::start("zivio").await;
-    service.database.run("UPDATE webhook.endpoint SET timeout = '500 ms'").await;
+    service.database.run("UPDATE webhook.endpoint SET timeout = '5 s', retry_schedule = '{1 h}'").await;
     service.receiver.answers(|request| {
         let data = request.json()["data"]["status"].as_u64().unwrap_or(0);
         match u16::try_from(data).unwrap_or(0) {
-            0 => Answer::status(200).after(Duration::from_secs(9)),
+            0 => Answer::status(200).after(Duration::from_secs(60)),
             302 => Answer::status(302).header("location", "/elsewhere"),
             status => Answer::status(status),
         }
@@ -104,7 +104,7 @@ async fn five_days_of_failure_disable_the_endpoint_and_its_history_stays() {
             .database
             .run(&format!("UPDATE webhook.endpoint_health SET failing_since = now() - interval '{days}'"))
             .await;
-        service.pass_time().await;
+        service.database.pass_time().await;
         service.database.becomes(&format!("SELECT count(*) > {attempts} FROM webhook.attempt"), "t").await;
         service.database.becomes("SELECT status FROM webhook.endpoint", status).await;
     }
@@ -124,7 +124,7 @@ async fn the_admins_get_a_mail() {
         .database
         .run("UPDATE webhook.endpoint_health SET failing_since = now() - interval '6 days'")
         .await;
-    service.pass_time().await;
+    service.database.pass_time().await;
     let mails = until_mailed(&mail, "disabled").await;
     assert!(
         mails.iter().any(|text| text.contains("admins@zivio.example") && text.contains("Zivio")),

@@ -43,6 +43,7 @@ CREATE TABLE webhook.endpoint (
   on_failed text,
   callback_configured_by text,
   generation int NOT NULL DEFAULT 0,
+  revision bigint NOT NULL DEFAULT 0,
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now()
 );
@@ -77,7 +78,8 @@ COMMENT ON COLUMN webhook.endpoint.configured_by IS 'the role transform runs as;
 COMMENT ON COLUMN webhook.endpoint.on_delivered IS 'function of one jsonb, the outcome, that is called when a delivery was delivered, in the transaction that records it and as callback_configured_by; what it returns is ignored; if it fails the outcome stands';
 COMMENT ON COLUMN webhook.endpoint.on_failed IS 'the same when a delivery has failed for good';
 COMMENT ON COLUMN webhook.endpoint.callback_configured_by IS 'the role on_delivered and on_failed run as; stamped by the system';
-COMMENT ON COLUMN webhook.endpoint.generation IS 'renewed when secrets, scheme or callbacks change; not yours to set';
+COMMENT ON COLUMN webhook.endpoint.generation IS 'renewed when secrets or scheme change; not yours to set';
+COMMENT ON COLUMN webhook.endpoint.revision IS 'how often the row was changed: a delivery waits for the worker to know the configuration it was read with; not yours to set';
 
 -- Raises 22023: which column, which value, which rule, and the way out.
 CREATE FUNCTION webhook.refuse(column_name text, value text, rule text, hint text DEFAULT NULL) RETURNS void
@@ -244,11 +246,9 @@ BEGIN
     IF TG_OP = 'UPDATE' THEN
       NEW.id := OLD.id;
       NEW.created_at := OLD.created_at;
+      NEW.revision := OLD.revision + 1;
     END IF;
-    -- An event made after its endpoint got a callback waits at the worker for the endpoint's configuration.
-    IF TG_OP = 'INSERT' OR NEW.generation <> OLD.generation OR NEW.scheme <> OLD.scheme
-      OR (NEW.on_delivered, NEW.on_failed) IS DISTINCT FROM (OLD.on_delivered, OLD.on_failed)
-    THEN
+    IF TG_OP = 'INSERT' OR NEW.generation <> OLD.generation OR NEW.scheme <> OLD.scheme THEN
       NEW.generation := nextval('webhook.generation');
     END IF;
     NEW.updated_at := now();

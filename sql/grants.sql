@@ -63,7 +63,7 @@ GRANT SELECT (id, url, event_types, name, description, tenant, all_tenants, stat
   retry_schedule, retry_jitter, retry_for, retry_after_max, success_on, give_up_on, disable_on, disable_after_failures,
   disable_after, client_certificate, ca_certificate, filter, envelope, transform, on_error, configured_by,
   on_delivered, on_failed, callback_configured_by,
-  generation, created_at, updated_at) ON webhook.endpoint TO webhook_reader;
+  generation, revision, created_at, updated_at) ON webhook.endpoint TO webhook_reader;
 GRANT EXECUTE ON FUNCTION webhook.setting_default(), webhook.setting(text), webhook.arm_id(), webhook.first_id_at(timestamptz),
   webhook.time_of_id(uuid), webhook.public_key(text), @extschema@.webhook_explain(uuid),
   @extschema@.webhook_log(int, text[], text[], text, timestamptz, timestamptz, uuid, int, int),

@@ -38,7 +38,7 @@ BEGIN
   );
   RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
     NULL::float8, NULL::float8, NULL::text, NULL::text, NULL::text, NULL::timestamptz, NULL::int, NULL::text,
-    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint;
+    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint, NULL::bigint;
   RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
 END
 $$;
@@ -71,7 +71,7 @@ BEGIN
   );
   RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
     extract(epoch FROM next_due - clock_timestamp())::float8, NULL::float8, NULL::text, NULL::text, NULL::text,
-    NULL::timestamptz, NULL::int, NULL::text, NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint;
+    NULL::timestamptz, NULL::int, NULL::text, NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint, NULL::bigint;
   RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
 END
 $$;

@@ -3,7 +3,7 @@
 -- row, or one from before it was turned off, is judged when it is used.
 CREATE FUNCTION webhook.worker_endpoints(slots int, owned int[], ids int[])
 RETURNS TABLE (
-  endpoint_id int, generation int, status text, tenant text, url text, timeout_s float8, max_in_flight int, rate_limit float8, ordered boolean,
+  endpoint_id int, generation int, revision bigint, status text, tenant text, url text, timeout_s float8, max_in_flight int, rate_limit float8, ordered boolean,
   retry_schedule_s float8[], retry_jitter float8, retry_for_s float8, retry_after_max_s float8,
   success_on jsonb, give_up_on jsonb, disable_on jsonb,
   headers jsonb, secrets text[], consecutive_failures int,
@@ -13,7 +13,7 @@ RETURNS TABLE (
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT e.id, e.generation,
+  SELECT e.id, e.generation, e.revision,
     -- Its deliveries wait.
     CASE WHEN e.status = 'disabled' AND e.when_disabled = 'keep' THEN 'paused' ELSE e.status END,
     e.tenant, e.url, extract(epoch FROM e.timeout)::float8, e.max_in_flight, e.rate_limit, e.ordered,

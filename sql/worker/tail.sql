@@ -12,12 +12,14 @@
 --   age_s       seconds since the run of the schedule began (event created, or resent)
 --   signed_age_s  seconds since the stored signature was made; NULL without one
 --   size        bytes of the body; NULL when the event is gone (retention)
+--   revision    of the endpoint's row, as the same snapshot sees it; NULL when the endpoint is gone
 --   lane        at an ordered endpoint: what deliveries have in common that go one after the other
 --   body        NULL when the page's byte budget was used up before this row, or when the event is gone
 CREATE TYPE webhook.owed AS (
   snapshot text, endpoint_id int, event_id uuid, xid bigint, attempts int, step int, due_in_s float8, age_s float8,
   type text, tenant text, key text, created_at timestamptz,
-  generation int, signature text, signed_at timestamptz, signed_age_s float8, size int, body text, lane bigint
+  generation int, signature text, signed_at timestamptz, signed_age_s float8, size int, body text, lane bigint,
+  revision bigint
 );
 
 -- A body that is not the event's own. A function, so that reads of others plan nothing of it.
@@ -39,12 +41,14 @@ AS $$
     extract(epoch FROM now() - coalesce(l.restarted_at, l.created_at))::float8,
     l.type, l.tenant, l.key, l.created_at, l.generation, l.signature, l.signed_at,
     extract(epoch FROM clock_timestamp() - l.signed_at)::float8, l.size,
-    CASE WHEN l.place = 1 OR l.page_size <= page_bytes THEN l.body END, l.lane
+    CASE WHEN l.place = 1 OR l.page_size <= page_bytes THEN l.body END, l.lane,
+    l.revision
   FROM (
     SELECT w.*, octet_length(w.body) AS size, sum(octet_length(w.body)) OVER (ORDER BY w.place) AS page_size
     FROM (
       SELECT q.*, e.type, e.tenant, e.key, e.created_at,
-        CASE WHEN q.variant IS NULL THEN e.body ELSE webhook.variant_body(q.event_id, q.variant) END AS body
+        CASE WHEN q.variant IS NULL THEN e.body ELSE webhook.variant_body(q.event_id, q.variant) END AS body,
+        (SELECT p.revision FROM webhook.endpoint p WHERE p.id = q.endpoint_id) AS revision
       FROM unnest(rows) WITH ORDINALITY
         AS q (event_id, xid, due, signed_at, restarted_at, endpoint_id, attempts, step, generation, variant, signature, lane, place)
       LEFT JOIN webhook.event e ON e.id = q.event_id
@@ -97,7 +101,7 @@ BEGIN
   );
   RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
     NULL::float8, NULL::float8, NULL::text, NULL::text, NULL::text, NULL::timestamptz, NULL::int, NULL::text,
-    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint;
+    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint, NULL::bigint;
   RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
 END
 $$;

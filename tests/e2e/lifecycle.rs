@@ -1,6 +1,6 @@
 //! Endpoints are made, changed, paused, disabled and deleted while deliveries are under way.
 
-use harness::{Answer, Database, Gate, Receiver, Worker, until};
+use harness::{Answer, Database, Gate, Receiver, Worker, Writers, until};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -116,6 +116,27 @@ async fn what_is_changed_holds_for_the_attempts_that_follow() {
     gate.open();
     scene.database.drained().await;
     assert_eq!(scene.outcomes().await[0], "delivered|5");
+}
+
+#[tokio::test]
+async fn whatever_is_emitted_after_a_change_is_sent_as_changed() {
+    let scene = Scene::new().await;
+    scene.gate.open();
+    scene.set("max_in_flight = 16").await;
+    // The queue is read all the time, also in the moment between a change and the word of it.
+    let load = "SELECT webhook_emit('probe.load', '{}') FROM generate_series(1, 2)";
+    let load = Writers::start(&scene.database, 2, load).await;
+    for change in 0..150 {
+        let headers = format!("headers = '{{\"X-Change\": \"{change}\"}}' WHERE id = {}", scene.endpoint);
+        scene.database.run(&format!("UPDATE webhook.endpoint SET {headers}")).await;
+        scene.database.run(&format!("SELECT webhook_emit('load.came', '{change}')")).await;
+    }
+    load.stop().await;
+    scene.receiver.receives(150).await;
+    for request in scene.receiver.requests() {
+        let (sent, emitted) = (request.header("x-change").parse().ok(), request.json()["data"].as_u64());
+        assert!(sent >= emitted, "{sent:?} {emitted:?}");
+    }
 }
 
 #[tokio::test]

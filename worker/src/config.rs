@@ -21,8 +21,10 @@ pub const USER_AGENT_VALUE: &str = concat!("pg_webhook/", env!("CARGO_PKG_VERSIO
 #[derive(Debug)]
 pub struct EndpointConfig {
     pub id: i32,
-    /// Renewed when secrets or scheme change; a newer one is greater.
+    /// Renewed when secrets or scheme change.
     pub generation: i32,
+    /// Counts changes of any kind.
+    pub revision: i64,
     pub status: Status,
     pub max_in_flight: usize,
     pub ordered: bool,
@@ -64,6 +66,7 @@ impl EndpointConfig {
         Ok(EndpointConfig {
             id: row.try_get("endpoint_id")?,
             generation: row.try_get("generation")?,
+            revision: row.try_get("revision")?,
             status: match status {
                 "paused" => Status::Paused,
                 "disabled" => Status::Disabled,
@@ -103,6 +106,7 @@ impl EndpointConfig {
         EndpointConfig {
             id,
             generation: i32::MAX,
+            revision: i64::MAX,
             status: Status::Deleted,
             max_in_flight: 1,
             ordered: false,

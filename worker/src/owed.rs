@@ -21,6 +21,8 @@ pub struct Owed {
     pub signed: Option<Signed>,
     /// At an ordered endpoint: deliveries of one lane go one after the other.
     pub lane: Option<i64>,
+    /// Of the endpoint's configuration when it was read; None: there was none.
+    pub revision: Option<i64>,
     /// The body did not fit into the page.
     cut_off: bool,
     /// When it was asked for: what it says of the present holds then, or a little later.
@@ -90,6 +92,7 @@ impl Owed {
             event,
             signed,
             lane: row.try_get(18)?,
+            revision: row.try_get(19)?,
             read_at,
         })
     }

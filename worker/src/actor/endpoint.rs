@@ -31,7 +31,7 @@ use ordered::wants_order;
 use protocol::breaker::Breaker;
 use protocol::rate::RateLimit;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Pages of the tail, and what it has to tell: when full, the endpoint reads its backlog instead.
@@ -57,6 +57,9 @@ pub struct Seed {
     pub caller: Addr<Caller>,
     pub tailer: Addr<Tailer>,
 }
+
+/// Configurations that come after the slots were lost are waited for so long.
+const REJOINED: Duration = Duration::from_secs(1);
 
 pub enum Start {
     /// With its first rows. It is owed nothing else that is not due later.
@@ -92,7 +95,7 @@ pub struct Endpoint {
     /// Not before then is read again, after a read that failed.
     read_after: Option<Instant>,
     look_after: Option<Instant>,
-    /// Since when a newer configuration is waited for.
+    /// Until when a newer configuration is waited for.
     stale: Option<Instant>,
     retiring: bool,
     /// See `tail.rs`.
@@ -238,7 +241,7 @@ impl Handler<Told> for Endpoint {
                     self.seed.takeover = takeover;
                     self.drop_lanes();
                     // Changes were not heard of meanwhile; the tailer reads all configurations again.
-                    self.stale = Some(Instant::now());
+                    self.stale = Some(Instant::now() + REJOINED);
                     self.intake.rejoin()
                 } else {
                     self.intake.catch_up()

@@ -25,9 +25,9 @@ const FLUSH_AFTER: Duration = Duration::from_millis(1);
 const GATE: Duration = Duration::from_millis(20);
 /// Longest wait for the rate limit before it is looked at again: a rate may be next to nothing.
 const RATE_WAIT: Duration = Duration::from_secs(3600);
-/// A configuration older than a signature has been asked for again; after so long the attempt is made with the one
-/// there is.
-const STALE: Duration = Duration::from_secs(1);
+/// A configuration newer than the one at hand is waited for, as a delivery was read beside it; after so long the
+/// attempt is made all the same.
+const STALE: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
@@ -42,9 +42,10 @@ impl Endpoint {
             }
             again = match config.status {
                 Status::Paused => None,
+                _ if self.stale.is_some_and(|until| now < until) => self.stale,
                 Status::Active => self.begin(&config, now, ctx),
-                Status::Disabled => self.skip("endpoint disabled", now, ctx),
-                Status::Deleted => self.skip("endpoint deleted", now, ctx),
+                Status::Disabled => self.skip(&config, "endpoint disabled", now, ctx),
+                Status::Deleted => self.skip(&config, "endpoint deleted", now, ctx),
             };
             if config.status != Status::Paused {
                 again = earliest(again, self.read(now, ctx));
@@ -67,9 +68,6 @@ impl Endpoint {
         now: Instant,
         ctx: &mut Context<Self>,
     ) -> Option<Instant> {
-        if self.stale.is_some_and(|since| now < since + STALE) {
-            return self.stale.map(|since| since + STALE);
-        }
         let shared = self.seed.shared.clone();
         // At once, not only when the slots are given up.
         if shared.is_ending() {
@@ -118,15 +116,7 @@ impl Endpoint {
                 },
             };
             if self.is_newer_than(config, &row) {
-                if self.ordered {
-                    self.lanes.put_back(row)
-                } else {
-                    self.intake.put_back(row)
-                }
-                self.stale = Some(now);
-                let changed = ConfigChanged(Some(self.seed.endpoint_id));
-                ctx.spawn(self.seed.tailer.send(changed).into_actor(self).map(|_, _, _| ()));
-                return Some(now + STALE);
+                return self.await_news(row, now, ctx);
             }
             match row.event {
                 // Owed again in the very moment it was erased.
@@ -180,10 +170,22 @@ impl Endpoint {
         }
     }
 
-    /// Signed with secrets that this configuration does not know yet. Asked for once per configuration.
+    /// Read beside a later configuration, or none. That is asked for once per configuration.
     fn is_newer_than(&self, config: &EndpointConfig, row: &Owed) -> bool {
-        self.stale.is_none()
-            && row.signed.as_ref().is_some_and(|signed| signed.generation > config.generation)
+        self.stale.is_none() && row.revision.is_none_or(|revision| revision > config.revision)
+    }
+
+    /// Asks for the configuration again; the row waits for it.
+    fn await_news(&mut self, row: Owed, now: Instant, ctx: &mut Context<Self>) -> Option<Instant> {
+        if self.ordered {
+            self.lanes.put_back(row)
+        } else {
+            self.intake.put_back(row)
+        }
+        self.stale = Some(now + STALE);
+        let changed = ConfigChanged(Some(self.seed.endpoint_id));
+        ctx.spawn(self.seed.tailer.send(changed).into_actor(self).map(|_, _, _| ()));
+        self.stale
     }
 
     fn attempt(&mut self, row: Owed, config: Arc<EndpointConfig>, pass: Option<Pass>) {
@@ -220,13 +222,22 @@ impl Endpoint {
     }
 
     /// Ends everything owed without a request.
-    fn skip(&mut self, reason: &str, now: Instant, ctx: &mut Context<Self>) -> Option<Instant> {
+    fn skip(
+        &mut self,
+        config: &EndpointConfig,
+        reason: &str,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) -> Option<Instant> {
         while self.intake.waiting() > 0 {
             let held = self.seed.shared.lease.is_valid(self.seed.epoch, now);
             if !held || self.seed.shared.budget.concurrency(1) == 0 {
                 return Some(now + GATE);
             }
             let row = self.intake.next(false)?;
+            if config.status != Status::Deleted && self.is_newer_than(config, &row) {
+                return self.await_news(row, now, ctx);
+            }
             self.finish(ended(&row, Kind::Skipped, reason), ctx);
         }
         None

@@ -294,19 +294,21 @@ impl<R: Row> Intake<R> {
         if row.due_in_s().is_some() { self.due.push_front(row) } else { self.window.push_front(row) }
     }
 
-    /// What came of a row has been recorded.
-    pub fn recorded(&mut self, event_id: Uuid) {
-        let Some(xid) = self.in_hand.remove(&event_id) else { return };
+    /// What came of a row has been recorded. True: the delivery was renewed meanwhile, and may be due.
+    pub fn recorded(&mut self, event_id: Uuid) -> bool {
+        let Some(xid) = self.in_hand.remove(&event_id) else { return false };
         if self.reading {
             self.let_go.insert(event_id, xid);
         }
-        if self.superseded.remove(&event_id) {
+        let renewed = self.superseded.remove(&event_id);
+        if renewed {
             match &mut self.stage {
                 Stage::Live(_) => self.stage = catching_up(),
                 Stage::CatchingUp { again, .. } => *again = true,
                 Stage::Behind(_) | Stage::Joining | Stage::Held => {}
             }
         }
+        renewed
     }
 
     /// Whether the pass that is under way, or was the last one, has this row.

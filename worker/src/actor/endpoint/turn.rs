@@ -279,7 +279,9 @@ impl Endpoint {
 
     /// An outcome is in the database; its delivery is tried again after so many seconds, or has ended.
     pub(super) fn recorded(&mut self, event_id: Uuid, retry_in_s: Option<f64>) {
-        self.intake.recorded(event_id);
+        if self.intake.recorded(event_id) {
+            self.due_by(Instant::now());
+        }
         self.lanes.recorded(event_id, retry_in_s.is_none());
         if let Some(seconds) = retry_in_s {
             self.due_by(super::in_seconds(Instant::now(), seconds));

@@ -72,7 +72,7 @@ impl Service {
         loop {
             let made = (waits.len() + 1).to_string();
             self.database.becomes("SELECT count(*) FROM webhook.attempt WHERE number > 0", &made).await;
-            let wait = "SELECT coalesce((SELECT floor(extract(epoch FROM due - (SELECT max(recorded_at) FROM webhook.attempt)))::bigint FROM webhook.queue), -1)";
+            let wait = "SELECT coalesce((SELECT ceil(extract(epoch FROM due - (SELECT max(recorded_at) FROM webhook.attempt)))::bigint FROM webhook.queue), -1)";
             match self.database.number(wait).await {
                 -1 => return waits,
                 wait => waits.push(wait),

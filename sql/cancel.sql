@@ -80,15 +80,9 @@ BEGIN
       HINT = 'Give the id of the event whose deliveries are to be cancelled.';
   END IF;
   RETURN webhook.end_owed(ARRAY(
-    WITH RECURSIVE owed (endpoint_id) AS (
-      (SELECT q.endpoint_id FROM webhook.queue q ORDER BY q.endpoint_id LIMIT 1)
-      UNION ALL
-      SELECT (SELECT q.endpoint_id FROM webhook.queue q WHERE q.endpoint_id > o.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
-      FROM owed o WHERE o.endpoint_id IS NOT NULL
-    )
     SELECT q FROM webhook.queue q
     WHERE q.event_id = webhook_cancel.event_id
-      AND q.endpoint_id = ANY (CASE WHEN endpoint_id IS NULL THEN ARRAY(SELECT o.endpoint_id FROM owed o) ELSE ARRAY[endpoint_id] END)
+      AND q.endpoint_id = ANY (CASE WHEN endpoint_id IS NULL THEN ARRAY(SELECT webhook.owed_endpoints()) ELSE ARRAY[endpoint_id] END)
     ORDER BY q.endpoint_id FOR UPDATE), 'cancelled', 'cancelled');
 END
 $$;

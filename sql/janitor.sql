@@ -17,15 +17,9 @@ SET enable_bitmapscan = off
 SET enable_sort = off
 SET jit = off
 AS $$
-  WITH RECURSIVE owed (endpoint_id) AS (
-    (SELECT q.endpoint_id FROM webhook.queue q ORDER BY q.endpoint_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT q.endpoint_id FROM webhook.queue q WHERE q.endpoint_id > o.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
-    FROM owed o WHERE o.endpoint_id IS NOT NULL
-  )
   SELECT first.event_id
-  FROM owed o CROSS JOIN LATERAL (
-    SELECT q.event_id FROM webhook.queue q WHERE q.endpoint_id = o.endpoint_id ORDER BY q.endpoint_id, q.event_id LIMIT 1) first
+  FROM webhook.owed_endpoints() o (id) CROSS JOIN LATERAL (
+    SELECT q.event_id FROM webhook.queue q WHERE q.endpoint_id = o.id ORDER BY q.endpoint_id, q.event_id LIMIT 1) first
   ORDER BY first.event_id LIMIT 1
 $$;
 
@@ -62,15 +56,9 @@ DECLARE
   cutoff uuid := webhook.first_id_at(at - webhook.setting('retention')::interval);
 BEGIN
   RETURN webhook.end_owed(ARRAY(
-    WITH RECURSIVE owed (endpoint_id) AS (
-      (SELECT q.endpoint_id FROM webhook.queue q ORDER BY q.endpoint_id LIMIT 1)
-      UNION ALL
-      SELECT (SELECT q.endpoint_id FROM webhook.queue q WHERE q.endpoint_id > o.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
-      FROM owed o WHERE o.endpoint_id IS NOT NULL
-    )
-    SELECT past.q FROM owed o CROSS JOIN LATERAL (
+    SELECT past.q FROM webhook.owed_endpoints() o (id) CROSS JOIN LATERAL (
       SELECT q FROM webhook.queue q
-      WHERE q.endpoint_id = o.endpoint_id AND q.event_id < cutoff
+      WHERE q.endpoint_id = o.id AND q.event_id < cutoff
       FOR UPDATE SKIP LOCKED) past
     LIMIT 50000
   ), 'expired', format('still owed after the retention of %s', webhook.setting('retention')), at);

@@ -60,3 +60,22 @@ END
 $$;
 CREATE TRIGGER give_lane BEFORE INSERT ON webhook.queue
   FOR EACH ROW EXECUTE FUNCTION webhook.give_lane();
+
+-- Endpoints that are owed something, in the order of their ids; those that no longer exist are among them. A loose index
+-- scan: one probe per endpoint, however long its queue is. The planner would rather read the whole table.
+CREATE FUNCTION webhook.owed_endpoints() RETURNS SETOF int
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+SET jit = off
+AS $$
+  WITH RECURSIVE owed (id) AS (
+    (SELECT q.endpoint_id FROM webhook.queue q ORDER BY q.endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.endpoint_id FROM webhook.queue q WHERE q.endpoint_id > o.id ORDER BY q.endpoint_id LIMIT 1)
+    FROM owed o WHERE o.id IS NOT NULL
+  )
+  SELECT o.id FROM owed o WHERE o.id IS NOT NULL
+$$;

@@ -111,19 +111,12 @@ SET enable_mergejoin = off
 AS $$
 BEGIN
   RETURN QUERY
-  -- A loose index scan: one probe per endpoint, however long its queue is.
-  WITH RECURSIVE owed (id) AS (
-    (SELECT q.endpoint_id FROM webhook.queue q ORDER BY q.endpoint_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT q.endpoint_id FROM webhook.queue q WHERE q.endpoint_id > o.id ORDER BY q.endpoint_id LIMIT 1)
-    FROM owed o WHERE o.id IS NOT NULL
-  )
   SELECT o.id,
     EXISTS (SELECT FROM webhook.queue q WHERE q.endpoint_id = o.id AND q.due IS NULL),
     extract(epoch FROM (SELECT q.due FROM webhook.queue q WHERE q.endpoint_id = o.id AND q.due IS NOT NULL
       ORDER BY q.due LIMIT 1) - clock_timestamp())::float8
-  FROM owed o
-  WHERE o.id IS NOT NULL AND (owned IS NULL OR o.id % slots = ANY (owned)) AND (ids IS NULL OR o.id = ANY (ids));
+  FROM webhook.owed_endpoints() o (id)
+  WHERE (owned IS NULL OR o.id % slots = ANY (owned)) AND (ids IS NULL OR o.id = ANY (ids));
 END
 $$;
 COMMENT ON FUNCTION webhook.worker_pending(int, int[], int[]) IS 'Worker: which endpoints are owed something';

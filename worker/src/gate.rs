@@ -8,6 +8,9 @@
 //! has, and many connections at once would only slow it down. But not those that hang: other endpoints of that host
 //! are not to wait for them.
 //!
+//! Endpoints that answer and those that have not yet, or no longer, stand in separate lines: the silent ones can take
+//! up all there is until they are known to hang, and those that answer are not to wait for that.
+//!
 //! Who waits is served in order.
 
 use std::collections::HashMap;
@@ -18,9 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
 
-/// Young requests of one arbiter.
+/// Young requests of one line of one arbiter.
 const YOUNG: usize = 128;
-/// Requests to one origin of one arbiter, but for those that hang.
+/// Requests to one origin of one line of one arbiter, but for those that hang.
 const ORIGIN: usize = 256;
 /// From then on a request waits for the other side, …
 const AGE: Duration = Duration::from_millis(50);
@@ -31,17 +34,30 @@ const OLD: Duration = Duration::from_millis(250);
 /// From then on it hangs.
 const HANGS: Duration = Duration::from_secs(1);
 
+/// Which line an endpoint stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Its last request was answered, however.
+    Answers,
+    /// It was not, or there has been none.
+    Silent,
+}
+
 #[derive(Clone)]
 pub struct Gate {
-    young: Arc<Semaphore>,
-    origins: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+    lines: [Arc<Semaphore>; 2],
+    origins: Arc<Mutex<HashMap<String, Weak<Origin>>>>,
+}
+
+struct Origin {
+    lines: [Arc<Semaphore>; 2],
 }
 
 /// The way to one origin through the gate.
 #[derive(Clone)]
 pub struct Way {
-    young: Arc<Semaphore>,
-    origin: Arc<Semaphore>,
+    young: [Arc<Semaphore>; 2],
+    origin: Arc<Origin>,
 }
 
 /// The right to begin a request.
@@ -52,7 +68,7 @@ pub struct Pass {
 
 impl Gate {
     pub fn new() -> Gate {
-        Gate { young: Arc::new(Semaphore::new(YOUNG)), origins: Arc::default() }
+        Gate { lines: lines(YOUNG), origins: Arc::default() }
     }
 
     pub fn way_to(&self, url: &Url) -> Way {
@@ -60,27 +76,37 @@ impl Gate {
         let mut origins = self.origins.lock().expect("no holder panics");
         let known = origins.get(&origin).and_then(Weak::upgrade);
         let origin = known.unwrap_or_else(|| {
-            origins.retain(|_, semaphore| semaphore.strong_count() > 0);
-            let semaphore = Arc::new(Semaphore::new(ORIGIN));
-            origins.insert(origin, Arc::downgrade(&semaphore));
-            semaphore
+            origins.retain(|_, known| known.strong_count() > 0);
+            let known = Arc::new(Origin { lines: lines(ORIGIN) });
+            origins.insert(origin, Arc::downgrade(&known));
+            known
         });
-        Way { young: self.young.clone(), origin }
+        Way { young: self.lines.clone(), origin }
     }
 }
 
+fn lines(room: usize) -> [Arc<Semaphore>; 2] {
+    [(); 2].map(|()| Arc::new(Semaphore::new(room)))
+}
+
 impl Way {
-    pub fn try_pass(&self) -> Option<Pass> {
-        let origin = self.origin.clone().try_acquire_owned().ok()?;
-        let young = self.young.clone().try_acquire_owned().ok()?;
+    pub fn try_pass(&self, line: Line) -> Option<Pass> {
+        let (young, origin) = self.of(line);
+        let origin = origin.try_acquire_owned().ok()?;
+        let young = young.try_acquire_owned().ok()?;
         Some(Pass { young, origin })
     }
 
     /// Waits for its turn.
-    pub async fn pass(self) -> Pass {
-        let origin = self.origin.acquire_owned().await.expect("it is never closed");
-        let young = self.young.acquire_owned().await.expect("it is never closed");
+    pub async fn pass(self, line: Line) -> Pass {
+        let (young, origin) = self.of(line);
+        let origin = origin.acquire_owned().await.expect("it is never closed");
+        let young = young.acquire_owned().await.expect("it is never closed");
         Pass { young, origin }
+    }
+
+    fn of(&self, line: Line) -> (Arc<Semaphore>, Arc<Semaphore>) {
+        (self.young[line as usize].clone(), self.origin.lines[line as usize].clone())
     }
 }
 
@@ -116,28 +142,44 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_takes_long_makes_room_for_others_and_what_hangs_for_its_own_origin() {
-        let gate = Gate::new();
-        let (hung, other) = (gate.way_to(&url("https://a/1")), gate.way_to(&url("https://b/")));
-        for round in 0..ORIGIN / YOUNG {
-            for _ in 0..YOUNG {
-                tokio::spawn(hung.try_pass().expect("room").run(std::future::pending::<()>()));
+        for line in [Line::Answers, Line::Silent] {
+            let gate = Gate::new();
+            let (hung, other) = (gate.way_to(&url("https://a/1")), gate.way_to(&url("https://b/")));
+            for round in 0..ORIGIN / YOUNG {
+                for _ in 0..YOUNG {
+                    tokio::spawn(hung.try_pass(line).expect("room").run(std::future::pending::<()>()));
+                }
+                assert!(other.try_pass(line).is_none(), "{round}");
+                tokio::time::sleep(AGE * 2).await;
+                assert!(other.try_pass(line).is_some(), "{round}");
             }
-            assert!(other.try_pass().is_none(), "{round}");
-            tokio::time::sleep(AGE * 2).await;
-            assert!(other.try_pass().is_some(), "{round}");
+            assert!(gate.way_to(&url("https://a:443/2")).try_pass(line).is_none());
+            assert!(gate.way_to(&url("http://a/")).try_pass(line).is_some());
+            tokio::time::sleep(HANGS).await;
+            assert!(gate.way_to(&url("https://a/2")).try_pass(line).is_some());
         }
-        assert!(gate.way_to(&url("https://a:443/2")).try_pass().is_none());
-        assert!(gate.way_to(&url("http://a/")).try_pass().is_some());
-        tokio::time::sleep(HANGS).await;
-        assert!(gate.way_to(&url("https://a/2")).try_pass().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answers_does_not_wait_for_the_silent() {
+        let gate = Gate::new();
+        let way = gate.way_to(&url("https://a/"));
+        let silent: Vec<_> = (0..YOUNG).map(|_| way.try_pass(Line::Silent).expect("room")).collect();
+        assert!(way.try_pass(Line::Silent).is_none());
+        assert!(way.try_pass(Line::Answers).is_some());
+        drop(silent);
+        assert!(way.try_pass(Line::Silent).is_some());
     }
 
     #[tokio::test]
     async fn what_ends_makes_room() {
         let gate = Gate::new();
         let way = gate.way_to(&url("https://a/"));
-        assert_eq!(way.try_pass().unwrap().run(async { 7 }).await, 7);
-        assert_eq!((gate.young.available_permits(), way.origin.available_permits()), (YOUNG, ORIGIN));
-        drop(way.clone().pass().await);
+        for line in [Line::Answers, Line::Silent] {
+            assert_eq!(way.try_pass(line).unwrap().run(async { 7 }).await, 7);
+            drop(way.clone().pass(line).await);
+            let (young, origin) = way.of(line);
+            assert_eq!((young.available_permits(), origin.available_permits()), (YOUNG, ORIGIN));
+        }
     }
 }

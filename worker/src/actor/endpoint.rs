@@ -14,7 +14,7 @@ use crate::actor::reader::{Reader, in_seconds};
 use crate::actor::recorder::Recorder;
 use crate::actor::tailer::Tailer;
 use crate::config::{EndpointConfig, Status};
-use crate::gate::{Gate, Pass, Way};
+use crate::gate::{Gate, Line, Pass, Way};
 use crate::http::Http;
 use crate::intake::{Ask, Intake, Room};
 use crate::lanes::Lanes;
@@ -80,6 +80,7 @@ pub struct Endpoint {
     in_flight: usize,
     /// Through the gate to where it is configured to be called.
     way: Option<Way>,
+    line: Line,
     /// Waited for, and what came of it.
     queued: bool,
     pass: Option<Pass>,
@@ -128,6 +129,7 @@ impl Endpoint {
             rate: None,
             in_flight: 0,
             way: None,
+            line: Line::Silent,
             queued: false,
             pass: None,
             results: mpsc::unbounded_channel().0,
@@ -284,6 +286,8 @@ impl Handler<Configure> for Endpoint {
 impl StreamHandler<Box<Outcome>> for Endpoint {
     fn handle(&mut self, outcome: Box<Outcome>, ctx: &mut Context<Self>) {
         self.in_flight -= 1;
+        let answered = outcome.request.as_ref().is_some_and(|request| request.answer.is_some());
+        self.line = if answered { Line::Answers } else { Line::Silent };
         match outcome.kind {
             Kind::Delivered => self.breaker.succeeded(),
             _ => self.breaker.failed(self.seed.shared.now_ms(Instant::now())),

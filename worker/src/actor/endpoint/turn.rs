@@ -91,9 +91,10 @@ impl Endpoint {
             if let Some(wait) = self.rate_wait(config, now) {
                 return Some(now + wait);
             }
+            let line = self.line;
             let pass = match (self.pass.take(), self.way_to(config)) {
                 (Some(pass), _) => Some(pass),
-                (None, Some(way)) => match way.try_pass() {
+                (None, Some(way)) => match way.try_pass(line) {
                     Some(pass) => Some(pass),
                     None => {
                         let way = way.clone();
@@ -161,7 +162,7 @@ impl Endpoint {
     /// Waits until an attempt may begin.
     fn queue(&mut self, way: Way, ctx: &mut Context<Self>) {
         if !std::mem::replace(&mut self.queued, true) {
-            ctx.spawn(way.pass().into_actor(self).map(|pass, endpoint, ctx| {
+            ctx.spawn(way.pass(self.line).into_actor(self).map(|pass, endpoint, ctx| {
                 endpoint.queued = false;
                 endpoint.pass = Some(pass);
                 endpoint.turn(ctx);

@@ -2,7 +2,7 @@
 -- What is wrong with a row is said by check_endpoint() with SQLSTATE 22023, column, value and rule. There are no CHECK
 -- constraints: their message prints the whole row.
 
--- Drawn anew whenever an endpoint's secrets, scheme or callbacks change. A sequence: it never goes back when a transaction
+-- Drawn anew whenever an endpoint's secrets or scheme change. A sequence: it never goes back when a transaction
 -- aborts, so a stored signature can't be taken for one of a configuration it was not made with.
 CREATE SEQUENCE webhook.generation AS int CYCLE;
 

@@ -204,7 +204,7 @@ impl Tail {
         self.muted.insert(endpoint_id);
         match self.untold.get(&endpoint_id) {
             // Told of the one, it will be told of the other; see `told`.
-            Some(Tell::Retire | Tell::Rejoin) => {}
+            Some(Tell::Retire | Tell::Rejoin | Tell::CatchUp) => {}
             _ => drop(self.untold.insert(endpoint_id, Tell::Lagged)),
         }
     }

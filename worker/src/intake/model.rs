@@ -374,3 +374,13 @@ proptest! {
         world.settle();
     }
 }
+
+/// It was let in, and before it could be told there were rows that its mailbox had no room for.
+#[test]
+fn one_that_is_let_in_while_its_mailbox_is_full_is_let_in_again() {
+    let mut world = World::new();
+    for op in [0, 2, 6, 10, 36, 37, 0, 0, 2, 18, 6, 21, 10, 23, 2, 33, 33] {
+        world.step(op, 0);
+    }
+    world.settle();
+}

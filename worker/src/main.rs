@@ -11,6 +11,7 @@ mod calls;
 mod cli;
 mod clock;
 mod config;
+mod credentials;
 mod database;
 mod exit;
 mod gate;

@@ -11,6 +11,7 @@ use crate::actor::status::Status;
 use crate::actor::tailer::Tailer;
 use crate::budget;
 use crate::cli::{HttpAddress, Run};
+use crate::credentials;
 use crate::database::Target;
 use crate::exit::{Code, Refusal};
 use crate::gate::Gate;
@@ -58,7 +59,7 @@ async fn start(options: Run, as_argument: bool) -> Result<(), Refusal> {
     let mail_server = match &options.smtp_url {
         None => None,
         Some(url) => {
-            let server = smtp::credentials(environment)
+            let server = credentials::from_environment(smtp::USER, smtp::PASSWORD, environment)
                 .and_then(|credentials| MailServer::new(url, credentials, options.ca_file.as_deref()));
             Some(server.map_err(Refusal::usage)?)
         }

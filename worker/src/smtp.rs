@@ -14,8 +14,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const PORT: u16 = 587;
 const TLS_PORT: u16 = 465;
 
-const USER: &str = "PG_WEBHOOK_SMTP_USER";
-const PASSWORD: &str = "PG_WEBHOOK_SMTP_PASSWORD";
+pub const USER: &str = "PG_WEBHOOK_SMTP_USER";
+pub const PASSWORD: &str = "PG_WEBHOOK_SMTP_PASSWORD";
 
 pub struct MailServer(AsyncSmtpTransport<Tokio1Executor>);
 
@@ -86,15 +86,6 @@ impl MailServer {
             .body(body.to_owned())
             .map_err(|error| error.to_string())?;
         self.0.send(message).await.map(drop).map_err(|error| with_causes(&error))
-    }
-}
-
-/// User and password, if the environment has them. A password alone would be left out without a word.
-pub fn credentials(environment: impl Fn(&str) -> Option<String>) -> Result<Option<(String, String)>, String> {
-    match (environment(USER), environment(PASSWORD)) {
-        (Some(user), password) => Ok(Some((user, password.unwrap_or_default()))),
-        (None, Some(_)) => Err(format!("{PASSWORD} is set, but {USER} is not")),
-        (None, None) => Ok(None),
     }
 }
 

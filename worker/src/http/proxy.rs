@@ -1,6 +1,7 @@
 //! The forward proxy that requests go through, if the operator names one. Its credentials are in no argument, and in no
 //! error.
 
+use crate::credentials;
 use protocol::egress::literal_host;
 use std::net::IpAddr;
 use std::path::Path;
@@ -37,11 +38,7 @@ impl Proxy {
         }
         let credentials = match credentials_file {
             Some(file) => Some(read_file(file)?),
-            None => match (environment(USER), environment(PASSWORD)) {
-                (Some(user), password) => Some((user, password.unwrap_or_default())),
-                (None, Some(_)) => return Err(format!("{PASSWORD} is set, but {USER} is not")),
-                (None, None) => None,
-            },
+            None => credentials::from_environment(USER, PASSWORD, environment)?,
         };
         Ok(Proxy { url: parsed, credentials })
     }

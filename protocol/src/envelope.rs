@@ -249,6 +249,14 @@ mod tests {
         }
 
         #[test]
+        fn what_is_escaped_is_found_wherever_it_stands(
+            parts in prop::collection::vec(("[ a-z\u{e9}]{0,70}", "[\\x00-\\x1f\"\\\\]?"), 0..4),
+        ) {
+            let text: String = parts.into_iter().map(|(plain, escaped)| plain + &escaped).collect();
+            prop_assert_eq!(serde_json::from_str::<String>(&json_string(&text)).unwrap(), text);
+        }
+
+        #[test]
         fn timestamps_sort_as_their_text(a in 0..253_402_300_800_000_000i64, b in 0..253_402_300_800_000_000i64) {
             prop_assert_eq!(a.cmp(&b), timestamp(a).cmp(&timestamp(b)));
         }

@@ -140,6 +140,26 @@ async fn whatever_is_emitted_after_a_change_is_sent_as_changed() {
 }
 
 #[tokio::test]
+async fn a_delivery_made_due_while_its_request_is_under_way_is_made_again_at_once() {
+    let scene = Scene::new().await;
+    scene.emit(1).await;
+    scene.receiver.receives(1).await;
+    let reads = scene.worker.metric("pg_webhook_backlog_reads_total").await;
+    scene
+        .database
+        .run("UPDATE webhook.queue SET due = clock_timestamp(), xid = pg_current_xact_id(); NOTIFY webhook_wake")
+        .await;
+    until("the worker has read what is due", async || {
+        (scene.worker.metric("pg_webhook_backlog_reads_total").await > reads).then_some(())
+    })
+    .await;
+    scene.gate.open();
+    scene.receiver.receives(2).await;
+    scene.database.drained().await;
+    assert_eq!(scene.receiver.times_by_id().len(), 1);
+}
+
+#[tokio::test]
 async fn while_an_endpoint_is_paused_its_deliveries_wait() {
     let scene = Scene::new().await;
     scene.emit(8).await;

@@ -58,6 +58,16 @@ async fn assert_seamless(database: &Database) {
 }
 
 #[tokio::test]
+async fn bodies_are_compressed_with_lz4_where_the_server_has_it() {
+    let database = Database::new().await;
+    days_pass(&database, 0, 2).await;
+    let leaves = "SELECT count(*) > 4, bool_and(a.attcompression = CASE WHEN 'lz4' = ANY (s.enumvals) THEN 'l' ELSE '' END::\"char\")
+        FROM pg_inherits i JOIN pg_attribute a ON a.attrelid = i.inhrelid AND a.attname = 'body', pg_settings s
+        WHERE i.inhparent IN ('webhook.event'::regclass, 'webhook.event_body'::regclass) AND s.name = 'default_toast_compression'";
+    assert_eq!(database.rows(leaves).await, ["t|t"]);
+}
+
+#[tokio::test]
 async fn there_is_a_leaf_for_the_present_and_the_days_ahead() {
     let database = Database::new().await;
     days_pass(&database, -1, 0).await;

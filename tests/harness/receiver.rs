@@ -126,8 +126,6 @@ impl Receiver {
 
     /// Listens on this port, as soon as it is free, for a receiver that comes back.
     pub async fn start_on(port: u16) -> Receiver {
-        until("the port is free", async || TcpListener::bind(("127.0.0.1", port)).await.ok().map(|_| ()))
-            .await;
         Self::start_at(port, None).await
     }
 
@@ -137,7 +135,8 @@ impl Receiver {
     }
 
     async fn start_at(port: u16, tls: Option<TlsAcceptor>) -> Receiver {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+        let bound = async || TcpListener::bind(("127.0.0.1", port)).await.ok();
+        let listener = until("the port is free", bound).await;
         let port = listener.local_addr().expect("an address").port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Mutex<Arc<Script>>> =

@@ -19,17 +19,10 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl F
 }
 
 /// Waits until nothing is left. Panics with `what` when it has not become less for [`DEADLINE`].
-pub async fn until_nothing_is_left<F: Future<Output = i64>>(what: &str, mut left: impl FnMut() -> F) {
-    let (mut least, mut since) = (i64::MAX, Instant::now());
-    loop {
-        let now_left = left().await;
-        if now_left <= 0 {
-            return;
-        }
-        if now_left < least {
-            (least, since) = (now_left, Instant::now());
-        }
-        assert!(since.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain until {what}: {least} left");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+pub async fn until_nothing_is_left(what: &str, left: impl AsyncFn() -> i64) {
+    let mut least = left().await;
+    while least > 0 {
+        let less = async || Some(left().await).filter(|now| *now < least);
+        least = until(&format!("{what}: {least} left"), less).await;
     }
 }

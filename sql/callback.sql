@@ -8,9 +8,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF webhook.in_copy() THEN
-    IF NEW.callback_configured_by IS NOT NULL AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
-      RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'only a superuser''s restore may copy an endpoint with a callback',
-        HINT = 'INSERT or UPDATE the row.';
+    IF NEW.callback_configured_by IS NOT NULL THEN
+      PERFORM webhook.check_copier('an endpoint with a callback', 'INSERT or UPDATE the row.');
     END IF;
   ELSIF NEW.on_delivered IS NULL AND NEW.on_failed IS NULL THEN
     NEW.callback_configured_by := NULL;

@@ -94,6 +94,18 @@ BEGIN
 END
 $$;
 
+-- Raises 42501 unless it is a superuser's restore that copies a row: it says whose rights something runs with.
+CREATE FUNCTION webhook.check_copier(what text, hint text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('only a superuser''s restore may copy %s', what), HINT = hint;
+  END IF;
+END
+$$;
+
 -- Rules for a set of status codes.
 CREATE FUNCTION webhook.check_codes(column_name text, codes int4multirange) RETURNS void
 LANGUAGE plpgsql

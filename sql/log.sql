@@ -3,7 +3,7 @@
 
 -- Refuses what is no page of a log.
 CREATE FUNCTION webhook.check_page(
-  since timestamptz, until timestamptz, before_event uuid, before_number int, page_size int
+  types text[], statuses text[], since timestamptz, until timestamptz, before_event uuid, before_number int, page_size int
 ) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -19,6 +19,8 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('since %s is not before until %s', since, until),
       HINT = 'The log is read of events since then, and before until; NULL is no bound.';
   END IF;
+  PERFORM webhook.check_types(types),
+    webhook.check_statuses(statuses, '{delivered,retry,failed,skipped,expired,cancelled,pending,retrying}');
 END
 $$;
 
@@ -52,8 +54,7 @@ DECLARE
   to_id uuid := webhook.first_id_at(until);
   is_owed boolean := statuses && '{pending,retrying}';
 BEGIN
-  PERFORM webhook.check_page(since, until, before_event, before_number, page_size), webhook.check_types(types),
-    webhook.check_statuses(statuses, '{delivered,retry,failed,skipped,expired,cancelled,pending,retrying}');
+  PERFORM webhook.check_page(types, statuses, since, until, before_event, before_number, page_size);
   RETURN QUERY
   SELECT l.* FROM webhook.delivery_log l
   WHERE (endpoint_id IS NULL OR l.endpoint_id = endpoint_id)

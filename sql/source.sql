@@ -43,10 +43,7 @@ DECLARE
   bad text;
 BEGIN
   IF webhook.in_copy() THEN
-    IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
-      RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'only a superuser''s restore may copy rows into webhook.source',
-        HINT = 'Use webhook_attach().';
-    END IF;
+    PERFORM webhook.check_copier('rows into webhook.source', 'Use webhook_attach().');
     RETURN NEW;
   END IF;
   SELECT c.* INTO rel FROM pg_class c WHERE c.oid = NEW.relation;

@@ -10,9 +10,8 @@ DECLARE
   problem text;
 BEGIN
   IF webhook.in_copy() THEN
-    IF NEW.configured_by IS NOT NULL AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
-      RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'only a superuser''s restore may copy an endpoint with a transform',
-        HINT = 'INSERT or UPDATE the row.';
+    IF NEW.configured_by IS NOT NULL THEN
+      PERFORM webhook.check_copier('an endpoint with a transform', 'INSERT or UPDATE the row.');
     END IF;
   ELSIF NEW.transform IS NULL THEN
     NEW.configured_by := NULL;

@@ -94,8 +94,7 @@ DECLARE
   to_id uuid := webhook.first_id_at(until);
   is_owed boolean := statuses && '{pending,retrying}';
 BEGIN
-  PERFORM webhook.check_page(since, until, before_event, before_number, page_size), webhook.check_types(types),
-    webhook.check_statuses(statuses, '{delivered,retry,failed,skipped,expired,cancelled,pending,retrying}');
+  PERFORM webhook.check_page(types, statuses, since, until, before_event, before_number, page_size);
   RETURN QUERY
   -- A page of each endpoint, by index: the log of all tenants may be far longer.
   SELECT page.* FROM webhook.tenant_endpoint e CROSS JOIN LATERAL (

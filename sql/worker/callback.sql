@@ -59,24 +59,18 @@ BEGIN
 END
 $$;
 
--- The callback that is due for an outcome of this transaction, and what it is told. For one that was recorded before, it
+-- The callback that is due for an outcome of this transaction. For one that was recorded before, it
 -- has been called.
-CREATE FUNCTION webhook.callback_due(
-  endpoint_id int, event_id uuid, number int, OUT name text, OUT configured_by text, OUT outcome jsonb
-) RETURNS record
-LANGUAGE plpgsql STABLE
+CREATE FUNCTION webhook.callback_due(endpoint_id int, event_id uuid, number int)
+RETURNS TABLE (name text, configured_by text, attempt webhook.attempt)
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 AS $$
-#variable_conflict use_variable
-BEGIN
-  SELECT webhook.callback_for(e, a.outcome), e.callback_configured_by, webhook.describe_outcome(a)
-  INTO name, configured_by, outcome
+  SELECT webhook.callback_for(e, a.outcome), e.callback_configured_by, a
   FROM webhook.attempt a JOIN webhook.endpoint e ON e.id = a.endpoint_id
-  WHERE a.event_id = event_id AND a.number = number AND a.endpoint_id = endpoint_id AND webhook.is_current(a.xmin)
-    AND webhook.callback_for(e, a.outcome) IS NOT NULL;
-END
+  WHERE a.event_id = callback_due.event_id AND a.number = callback_due.number AND a.endpoint_id = callback_due.endpoint_id
+    AND webhook.is_current(a.xmin) AND webhook.callback_for(e, a.outcome) IS NOT NULL
 $$;
 
 -- Calls the endpoint's callback for an outcome that this transaction has recorded. Returns whether there was one to call;
@@ -88,11 +82,11 @@ AS $$
 DECLARE
   due record;
 BEGIN
-  due := webhook.callback_due(endpoint_id, event_id, number);
+  SELECT d.* INTO due FROM webhook.callback_due(endpoint_id, event_id, number) d;
   IF due.name IS NULL THEN
     RETURN false;
   END IF;
-  PERFORM webhook.call_back(due.name, due.configured_by, due.outcome, webhook.callback_ms() + 1000);
+  PERFORM webhook.call_back(due.name, due.configured_by, webhook.describe_outcome(due.attempt), webhook.callback_ms() + 1000);
   PERFORM webhook.callback_worked(endpoint_id);
   RETURN true;
 END
@@ -111,7 +105,7 @@ DECLARE
   due record;
   reason text := left(problem, 1000);
 BEGIN
-  due := webhook.callback_due(endpoint_id, event_id, number);
+  SELECT d.* INTO due FROM webhook.callback_due(endpoint_id, event_id, number) d;
   IF due.name IS NULL THEN
     RETURN false;
   END IF;

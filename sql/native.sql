@@ -108,9 +108,9 @@ CREATE FUNCTION webhook.attaches_partition(command pg_ddl_command) RETURNS boole
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'attaches_partition_wrapper';
 
 -- Locks of the workers, in a space that SQL's advisory locks don't reach.
-CREATE FUNCTION webhook.try_lock_slot(slot int) RETURNS boolean
+CREATE FUNCTION webhook.try_lock_slot(slots int, slot int) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'try_lock_slot_wrapper';
-CREATE FUNCTION webhook.unlock_slot(slot int) RETURNS boolean
+CREATE FUNCTION webhook.unlock_slot(slots int, slot int) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'unlock_slot_wrapper';
 CREATE FUNCTION webhook.lock_member() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'lock_member_wrapper';

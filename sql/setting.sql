@@ -15,7 +15,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
   VALUES
     ('retention', 'interval', '14 days', 'how long events, deliveries and attempts are kept'),
-    ('slots', 'integer', '64', 'shares into which endpoints are divided among workers; workers restart when it changes'),
+    ('slots', 'integer', '64', 'shares into which endpoints are divided among workers; after a change they finish what is under way first'),
     ('idempotency_window', 'interval', '24 hours', 'how long an idempotency key is remembered'),
     ('response_cap_bytes', 'integer', '16384', 'how much of a response body is kept in the log'),
     ('signature_freshness', 'interval', '10 seconds', 'how long a signature made at enqueue may be sent'),

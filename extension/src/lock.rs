@@ -24,16 +24,16 @@ pub fn try_lock_event_type(hash: u32) -> bool {
     try_lock(&tag(Class::EventType, hash), false)
 }
 
-/// Takes a slot for this session, unless somebody has it.
+/// Takes a slot, of so many, for this session, unless somebody has it.
 #[pg_extern(sql = false)]
-fn try_lock_slot(slot: i32) -> bool {
-    try_lock(&tag(Class::Slot, slot as u32), true)
+fn try_lock_slot(slots: i32, slot: i32) -> bool {
+    try_lock(&slot_tag(slots, slot), true)
 }
 
 /// Gives back a slot of this session; false if it did not have it.
 #[pg_extern(sql = false)]
-fn unlock_slot(slot: i32) -> bool {
-    let tag = tag(Class::Slot, slot as u32);
+fn unlock_slot(slots: i32, slot: i32) -> bool {
+    let tag = slot_tag(slots, slot);
     held(&tag) && unsafe { pg_sys::LockRelease(&tag, pg_sys::ExclusiveLock as i32, true) }
 }
 
@@ -44,6 +44,11 @@ fn lock_member() {
     if !held(&tag) {
         try_lock(&tag, true);
     }
+}
+
+/// Slots of another number in all are other slots.
+fn slot_tag(slots: i32, slot: i32) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG { locktag_field2: slots as u32, ..tag(Class::Slot, slot as u32) }
 }
 
 fn tag(class: Class, number: u32) -> pg_sys::LOCKTAG {

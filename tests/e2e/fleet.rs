@@ -1,6 +1,6 @@
 //! Several workers share the endpoints; whatever becomes of one of them, an endpoint is served by one at a time.
 
-use harness::{Answer, Database, Receiver, Worker, Writers, until};
+use harness::{Answer, Database, Gate, Receiver, Worker, Writers, until};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -102,6 +102,57 @@ async fn another_number_of_slots_is_taken_up_without_a_duplicate() {
     let arrivals = arrivals(&receiver);
     assert_eq!(arrivals.len(), emitted * ENDPOINTS);
     assert!(arrivals.values().all(|times| times.len() == 1), "none came twice");
+}
+
+#[tokio::test]
+async fn another_number_of_slots_waits_for_what_is_under_way() {
+    let (database, receiver) = scene().await;
+    let gate = Gate::default();
+    let held = gate.clone();
+    receiver.answers(move |_| Answer::status(200).held_by(&held));
+    let workers = (Worker::start(&database).await, Worker::start(&database).await);
+    database.becomes(SHARES, "32 32").await;
+    database.run("SELECT webhook_emit('load.came', '{}')").await;
+    receiver.receives(ENDPOINTS).await;
+    database.run("INSERT INTO webhook.setting (name, value) VALUES ('slots', '6')").await;
+    workers.0.says("6 slots now").await;
+    workers.1.says("6 slots now").await;
+    let third = Worker::start(&database).await;
+    third.says("owns 0 of 6 slots").await;
+    assert_eq!(receiver.count(), ENDPOINTS);
+    gate.open();
+    database.becomes(SHARES, "2 2 2").await;
+    database.run("SELECT webhook_emit('load.came', '{}')").await;
+    database.drained().await;
+    let arrivals = arrivals(&receiver);
+    assert_eq!(arrivals.len(), 2 * ENDPOINTS);
+    assert!(arrivals.values().all(|times| times.len() == 1), "none came twice");
+}
+
+#[tokio::test]
+async fn what_a_worker_left_behind_passes_to_the_slots_of_another_number() {
+    let database = Database::new().await;
+    let take = |slots, held| {
+        format!(
+            "SELECT taken::text || abandoned::text FROM webhook.worker_take_slots({slots}, '{held}', {slots})"
+        )
+    };
+    let (ended, other) = (database.session().await, database.session().await);
+    database.run("INSERT INTO webhook.setting (name, value) VALUES ('slots', '4')").await;
+    assert_eq!(Database::text_in(&ended, &take(4, "{0,2,3}")).await, "{1}{}");
+    database.run("UPDATE webhook.setting SET value = '6' WHERE name = 'slots'").await;
+    assert_eq!(Database::text_in(&other, &take(4, "{0,2,3}")).await, "{}{}", "there are others now");
+    assert_eq!(Database::text_in(&other, &take(6, "{0}")).await, "{}{}", "one of the former is still owned");
+    drop(ended);
+    let held = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 4";
+    database.becomes(held, "0").await;
+    // Endpoints 1, 5, 9, … were slot 1 of 4; of 6 they are slots 1, 3 and 5.
+    let sorted =
+        |column: &str| format!("(SELECT string_agg(s::text, ',' ORDER BY s) FROM unnest({column}) s)");
+    let (taken, abandoned) = (sorted("taken"), sorted("abandoned"));
+    let take = format!("SELECT {taken} || ' ' || {abandoned} FROM webhook.worker_take_slots(6, '{{}}', 6)");
+    assert_eq!(Database::text_in(&other, &take).await, "0,1,2,3,4,5 1,3,5");
 }
 
 #[tokio::test]

@@ -188,12 +188,12 @@ async fn nobody_but_a_worker_takes_its_locks() {
     let attacker =
         database.session_as(&database.role("attacker", "IN ROLE webhook_admin, webhook_emitter").await).await;
     for function in [
-        "try_lock_slot(0)",
-        "unlock_slot(0)",
+        "try_lock_slot(8, 0)",
+        "unlock_slot(8, 0)",
         "lock_member()",
         "worker_join()",
         "worker_take_slots(8, '{}', 8)",
-        "worker_release_slot(0)",
+        "worker_release_slot(8, 0)",
     ] {
         assert_eq!(
             Database::error_on(&attacker, &format!("SELECT webhook.{function}")).await.code,
@@ -204,7 +204,7 @@ async fn nobody_but_a_worker_takes_its_locks() {
     // Every advisory lock SQL can take whose key looks like one of ours.
     Database::run_in(
         &attacker,
-        "SELECT pg_advisory_lock(n), pg_advisory_lock(n << 32), pg_advisory_lock(0, n::int), pg_advisory_lock(n::int, 0),
+        "SELECT pg_advisory_lock(n), pg_advisory_lock(n << 32), pg_advisory_lock(0, n::int), pg_advisory_lock(n::int, 0), pg_advisory_lock(64, n::int),
            pg_advisory_lock_shared(n), pg_advisory_lock(n::int, 3), pg_advisory_lock(n::int, 4)
          FROM generate_series(0, 63) n",
     )

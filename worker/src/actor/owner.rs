@@ -26,8 +26,6 @@ const BEAT: Duration = Duration::from_secs(1);
 const BEAT_ANSWER: Duration = Duration::from_secs(5);
 /// Every so many beats the settings are read again.
 const SETTINGS_BEATS: u32 = 10;
-/// After the number of slots changed: until every worker of the fleet has noticed, or lost its lease.
-const RENUMBER: Duration = Duration::from_secs(4);
 
 /// The contracts of sql/worker/ that this worker speaks.
 const CONTRACTS: [i32; 1] = [1];
@@ -38,7 +36,7 @@ const HELLO: &str = "SELECT * FROM webhook.worker_hello()";
 const JOIN: &str = "SELECT webhook.worker_join()";
 const BEAT_SQL: &str = "SELECT b.*, pg_catalog.pg_backend_pid() AS pid FROM webhook.worker_beat() b";
 const TAKE: &str = "SELECT * FROM webhook.worker_take_slots($1, $2, $3)";
-const RELEASE: &str = "SELECT webhook.worker_release_slot($1)";
+const RELEASE: &str = "SELECT webhook.worker_release_slot($1, $2)";
 
 pub struct Owner {
     shared: Arc<Shared>,
@@ -142,8 +140,7 @@ impl Tenure {
                 Ending::Stopped => return end(Code::Ok),
                 Ending::Trouble(Trouble::Final(refusal)) => return refuse(&refusal),
                 Ending::Renumbered => {
-                    tracing::info!("the number of slots has changed, beginning anew");
-                    tokio::time::sleep(RENUMBER).await;
+                    tracing::debug!("beginning anew with another number of slots");
                 }
                 Ending::Trouble(Trouble::Passing(problem)) => {
                     if *self.stop.borrow() {
@@ -178,9 +175,17 @@ impl Tenure {
         let mut pid: Option<i32> = None;
         loop {
             let began = Instant::now();
-            let members = self.beat(&session, slots, &mut pid).await?;
+            let (members, slots_now) = self.beat(&session, &mut pid).await?;
             if *self.stop.borrow() {
-                return self.finish(&session, slots).await;
+                return Ok(self.finish(&session, slots).await?);
+            }
+            if slots_now != slots {
+                let under_way = self.shared.budget.in_flight();
+                tracing::info!(
+                    "there are {slots_now} slots now, not {slots}: {under_way} requests under way finish first"
+                );
+                self.give_up(&session, slots, self.held.iter().copied().collect()).await?;
+                return Err(Ending::Renumbered);
             }
             self.share(&session, slots, members, &mut announced).await?;
             beats += 1;
@@ -220,30 +225,27 @@ impl Tenure {
         hello.try_get("slots").map_err(read)
     }
 
-    /// Renews the lease; returns how many workers there are.
-    async fn beat(&self, session: &Session, slots: i32, pid: &mut Option<i32>) -> Result<i32, Ending> {
+    /// Renews the lease; returns how many workers there are, and how many slots.
+    async fn beat(&self, session: &Session, pid: &mut Option<i32>) -> Result<(i32, i32), Trouble> {
         let sent = Instant::now();
         let answer = tokio::time::timeout(BEAT_ANSWER, session.query_one(BEAT_SQL, &[])).await;
         let beat = answer.map_err(|_| Trouble::passing("a beat got no answer for 5 s"))??;
         let read = |error: tokio_postgres::Error| Trouble::of(&error);
         let present: i32 = beat.try_get("pid").map_err(read)?;
         if *pid.get_or_insert(present) != present {
-            return Err(pooler::found("the server process has changed").into());
+            return Err(pooler::found("the server process has changed"));
         }
         check(
             beat.try_get("in_recovery").map_err(read)?,
             beat.try_get("arm_id").map_err(read)?,
             self.arm_id,
         )?;
-        if beat.try_get::<_, i32>("slots").map_err(read)? != slots {
-            return Err(Ending::Renumbered);
-        }
         let received = Instant::now();
         self.shared.clock.observe(sent, received, beat.try_get("now").map_err(read)?);
         self.shared.lease.renew(self.epoch, sent);
         let members: i32 = beat.try_get("members").map_err(read)?;
         self.shared.metrics.members.set(i64::from(members));
-        Ok(members.max(1))
+        Ok((members.max(1), beat.try_get("slots").map_err(read)?))
     }
 
     /// Takes or gives slots, so that every worker has its share.
@@ -253,7 +255,7 @@ impl Tenure {
         slots: i32,
         members: i32,
         announced: &mut bool,
-    ) -> Result<(), Ending> {
+    ) -> Result<(), Trouble> {
         let fair = (slots as usize).div_ceil(members as usize);
         if self.held.len() > fair {
             let surplus = spread(&self.held, self.held.len() - fair);
@@ -279,20 +281,20 @@ impl Tenure {
     }
 
     /// Goes on beating until nothing is under way for these slots, then releases them.
-    async fn give_up(&mut self, session: &Session, slots: i32, surplus: Vec<i32>) -> Result<(), Ending> {
+    async fn give_up(&mut self, session: &Session, slots: i32, surplus: Vec<i32>) -> Result<(), Trouble> {
         let mut left = std::pin::pin!(self.tailer.send(GiveUp(surplus.clone())));
         let mut pid = None;
         while tokio::time::timeout(BEAT, &mut left).await.is_err() {
-            self.beat(session, slots, &mut pid).await?;
+            self.beat(session, &mut pid).await?;
         }
         for slot in surplus {
-            session.query_one(RELEASE, &[&slot]).await?;
+            session.query_one(RELEASE, &[&slots, &slot]).await?;
             self.held.remove(&slot);
         }
         Ok(())
     }
 
-    async fn finish(&mut self, session: &Session, slots: i32) -> Result<(), Ending> {
+    async fn finish(&mut self, session: &Session, slots: i32) -> Result<(), Trouble> {
         let all: Vec<i32> = self.held.iter().copied().collect();
         tracing::info!("stopping: {} requests under way may finish", self.shared.budget.in_flight());
         self.give_up(session, slots, all).await?;

@@ -69,7 +69,7 @@ GRANT EXECUTE ON FUNCTION webhook.setting_default(), webhook.setting(text), webh
   @extschema@.webhook_log(int, text[], text[], text, timestamptz, timestamptz, uuid, int, int),
   @extschema@.webhook_endpoint_stats(int, interval), @extschema@.webhook_emitted(),
   -- called by those
-  webhook.check_page(timestamptz, timestamptz, uuid, int, int), webhook.check_types(text[]),
+  webhook.check_page(text[], text[], timestamptz, timestamptz, uuid, int, int), webhook.check_types(text[]),
   webhook.check_statuses(text[], text[]), webhook.pattern_problem(text),
   webhook.matches_type(text, text[]), webhook.is_current(xid) TO webhook_reader, webhook_admin;
 
@@ -77,7 +77,7 @@ GRANT EXECUTE ON FUNCTION webhook.setting_default(), webhook.setting(text), webh
 GRANT SELECT ON webhook.current_tenant, webhook.tenant_endpoint, webhook.tenant_delivery, webhook.tenant_attempt TO webhook_tenant;
 GRANT EXECUTE ON FUNCTION @extschema@.webhook_tenant_log(int, text[], text[], timestamptz, timestamptz, uuid, int, int),
   -- called by it
-  webhook.first_id_at(timestamptz), webhook.check_page(timestamptz, timestamptz, uuid, int, int),
+  webhook.first_id_at(timestamptz), webhook.check_page(text[], text[], timestamptz, timestamptz, uuid, int, int),
   webhook.check_types(text[]), webhook.check_statuses(text[], text[]), webhook.pattern_problem(text),
   webhook.matches_type(text, text[]) TO webhook_tenant;
 
@@ -109,6 +109,7 @@ GRANT EXECUTE ON FUNCTION
   webhook.check_body_function(oid, text),
   -- and by the one on webhook.endpoint
   webhook.filter_problem(text), webhook.envelope_problem(text), webhook.check_transform(text), webhook.check_callback(text),
+  webhook.check_copier(text, text),
   webhook.default_event_name(text, text), webhook.refuse(text, text, text, text), webhook.in_copy(),
   webhook.event_type_problem(text),
   -- and by the one on webhook.event_type
@@ -119,12 +120,13 @@ GRANT EXECUTE ON FUNCTION @extschema@.webhook_verify(jsonb, text, text[], text, 
 -- webhook_worker: functions only, and the secrets through them.
 GRANT SELECT ON webhook.endpoint_secret TO webhook_worker;
 GRANT EXECUTE ON FUNCTION
-  webhook.worker_hello(), webhook.worker_join(), webhook.worker_take_slots(int, int[], int), webhook.worker_release_slot(int),
+  webhook.worker_hello(), webhook.worker_join(), webhook.worker_take_slots(int, int[], int), webhook.worker_release_slot(int, int),
   webhook.worker_beat(), webhook.worker_endpoints(int, int[], int[]),
   webhook.worker_tail(int, int[], int[], text, text, bigint, uuid, int, bigint),
   webhook.worker_backlog(int, uuid, text, int, bigint), webhook.worker_due(int, int, bigint),
   webhook.worker_heads(int, bigint[], bigint),
   webhook.worker_pending(int, int[], int[]),
+  webhook.worker_held(int[], uuid[]),
   webhook.worker_record(int[], uuid[], bigint[], int[], text[], float8[], int[], uuid[], timestamptz[], float8[], int[],
     text[], text[], text[], text[], text[], text[], text[]),
   webhook.worker_limit_callback(), webhook.worker_call_back(int, uuid, int), webhook.worker_callback_failed(int, uuid, int, text),

@@ -118,3 +118,39 @@ $$;
 COMMENT ON FUNCTION webhook.worker_record(int[], uuid[], bigint[], int[], text[], float8[], int[], uuid[], timestamptz[],
   float8[], int[], text[], text[], text[], text[], text[], text[], text[])
   IS 'Worker: outcomes of attempts, in one transaction';
+
+-- Which outcomes another transaction holds up, by their places from 0: those whose queue row is locked, or the health or
+-- configuration of whose endpoint is.
+CREATE FUNCTION webhook.worker_held(endpoint_ids int[], event_ids uuid[]) RETURNS SETOF int
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+  held_endpoints int[];
+BEGIN
+  held_endpoints := ARRAY(
+    SELECT e.id FROM webhook.endpoint e WHERE e.id = ANY (endpoint_ids)
+    EXCEPT ALL
+    SELECT f.id FROM (
+      SELECT e.id FROM webhook.endpoint e JOIN webhook.endpoint_health h ON h.endpoint_id = e.id
+      WHERE e.id = ANY (endpoint_ids) FOR NO KEY UPDATE SKIP LOCKED
+    ) f);
+  RETURN QUERY
+  WITH outcome AS MATERIALIZED (
+    SELECT o.endpoint_id, o.event_id, (o.place - 1)::int AS place
+    FROM unnest(endpoint_ids, event_ids) WITH ORDINALITY AS o (endpoint_id, event_id, place)
+  ), owed AS MATERIALIZED (
+    SELECT o.place FROM outcome o JOIN webhook.queue q ON q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id
+  ), free AS MATERIALIZED (
+    SELECT o.place FROM outcome o JOIN webhook.queue q ON q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id
+    FOR UPDATE OF q SKIP LOCKED
+  )
+  SELECT o.place FROM outcome o WHERE o.endpoint_id = ANY (held_endpoints)
+  UNION
+  (SELECT w.place FROM owed w EXCEPT SELECT f.place FROM free f);
+END
+$$;
+COMMENT ON FUNCTION webhook.worker_held(int[], uuid[]) IS 'Worker: which outcomes another transaction holds up';

@@ -31,6 +31,7 @@ mod fleet;
 mod forget;
 mod forward_proxy;
 mod furnished;
+mod held;
 mod hostile;
 mod idempotency;
 mod janitor;

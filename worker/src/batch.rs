@@ -6,6 +6,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+pub const HELD: &str = "SELECT * FROM webhook.worker_held($1, $2)";
 pub const RECORD: &str = "SELECT * FROM webhook.worker_record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                           $14, $15, $16, $17, $18)";
 
@@ -32,7 +33,7 @@ pub struct Arrays<'a> {
 }
 
 impl<'a> Arrays<'a> {
-    pub fn of(outcomes: &'a [Outcome]) -> Arrays<'a> {
+    pub fn of(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Arrays<'a> {
         let mut arrays = Arrays::default();
         for outcome in outcomes {
             arrays.push(outcome);
@@ -61,6 +62,11 @@ impl<'a> Arrays<'a> {
         self.response_headers.push(answer.map(|answer| answer.headers.as_str()));
         self.response_bodies.push(answer.map(|answer| answer.body.as_str()));
         self.disables.push(outcome.disable.as_deref());
+    }
+
+    /// Which outcomes these are.
+    pub fn keys(&self) -> [&(dyn ToSql + Sync); 2] {
+        [&self.endpoint_ids, &self.event_ids]
     }
 
     pub fn parameters(&self) -> [&(dyn ToSql + Sync); 18] {
@@ -92,6 +98,8 @@ impl<'a> Arrays<'a> {
 pub enum Remedy {
     /// Another transaction was in the way.
     Again,
+    /// Another transaction holds rows that this needs, and may do so for long.
+    Held,
     /// The connection or the server is: try again on a new connection, after a while.
     Reconnect,
     /// Something in it is refused: halve it, and a single one is stripped of what the other side sent.
@@ -103,7 +111,8 @@ impl Remedy {
     pub fn of(state: Option<&SqlState>) -> Remedy {
         let Some(state) = state else { return Remedy::Reconnect };
         match state.code() {
-            "40001" | "40P01" | "55P03" => Remedy::Again,
+            "40001" | "40P01" => Remedy::Again,
+            "55P03" => Remedy::Held,
             code => match &code[..2] {
                 // Data exceptions, integrity violations, limits, syntax of json, errors raised by functions.
                 "21" | "22" | "23" | "54" | "P0" | "XX" => Remedy::Split,
@@ -121,6 +130,7 @@ mod tests {
     fn remedies() {
         for (state, remedy) in [
             (SqlState::T_R_DEADLOCK_DETECTED, Remedy::Again),
+            (SqlState::LOCK_NOT_AVAILABLE, Remedy::Held),
             (SqlState::UNTRANSLATABLE_CHARACTER, Remedy::Split),
             (SqlState::CHECK_VIOLATION, Remedy::Split),
             (SqlState::ADMIN_SHUTDOWN, Remedy::Reconnect),

@@ -37,8 +37,9 @@ enum Broken {
     Commit(String),
 }
 
-/// Records the outcome and calls its callback, however long that takes; returns how long the callback took.
-pub async fn record_and_call(link: &mut Link, outcome: &mut Outcome) -> Duration {
+/// Records the outcome and calls its callback, however long that takes; returns how long the callback took. None: it
+/// can't be recorded now.
+pub async fn record_and_call(link: &mut Link, outcome: &mut Outcome) -> Option<Duration> {
     let (mut sessions, mut collisions) = (0, 0);
     // Why it is not called again.
     let mut given_up: Option<String> = None;
@@ -53,10 +54,18 @@ pub async fn record_and_call(link: &mut Link, outcome: &mut Outcome) -> Duration
             }
             Err(broken) => broken,
         };
+        if let Broken::Recording((Remedy::Held, _)) = broken {
+            link.roll_back().await;
+            return None;
+        }
         // Its transaction is still open.
         link.drop_session();
         match broken {
-            Broken::Recording(refused) => drop(link.overcome(outcome, refused).await),
+            Broken::Recording(refused) => {
+                if !link.overcome(outcome, refused).await {
+                    return None;
+                }
+            }
             Broken::Session(problem) => {
                 sessions += 1;
                 if sessions == SESSIONS {
@@ -73,7 +82,7 @@ pub async fn record_and_call(link: &mut Link, outcome: &mut Outcome) -> Duration
         }
     }
     link.recorded(1);
-    took
+    Some(took)
 }
 
 /// `given_up`: the callback is not called, for this reason. Returns whether it worked.

@@ -140,14 +140,14 @@ pub struct ReadFailed;
 
 // To the recorder.
 
-/// Answers when all of it is recorded.
+/// Answers when it is recorded, with what can't be recorded while another transaction holds its rows.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Vec<Outcome>")]
 pub struct Record(pub Vec<Outcome>);
 
 // To the caller.
 
-/// An outcome of an endpoint with callbacks. Answers when it is recorded, and its callback has been called if it `calls`
+/// An outcome of an endpoint with callbacks, or one that the recorder set aside. Answers when it is recorded, and its callback has been called if it `calls`
 /// for one.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -1,6 +1,9 @@
 //! Records the outcomes of endpoints with callbacks, apart from the others': what such a callback does, and how long it
 //! takes, concerns its own endpoint. All outcomes that touch the endpoint's health come this way, not only those that
 //! call for something: while a callback runs its transaction holds that row, and the recorder must not wait for it.
+//!
+//! So do outcomes that the recorder set aside because another transaction holds their rows; here they take turns until
+//! it has ended.
 
 use crate::calls::{CONNECTIONS, Calls};
 use crate::message::RecordApart;
@@ -9,6 +12,7 @@ use crate::recording::Link;
 use crate::shared::Shared;
 use crate::{callback, recording};
 use actix::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -17,6 +21,8 @@ use tokio::sync::oneshot;
 const MAILBOX: usize = 256;
 /// A callback that takes longer is slow.
 const SLOW: Duration = Duration::from_millis(200);
+/// After a turn that nothing could be recorded in.
+const PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Caller {
     shared: Arc<Shared>,
@@ -48,25 +54,35 @@ impl Caller {
             let work = async move {
                 let (mut outcomes, acks): (Vec<_>, Vec<_>) =
                     turn.items.into_iter().map(|entry| (entry.outcome, entry.recorded)).unzip();
-                let slow = if turn.calls {
-                    let mut took = Duration::ZERO;
-                    for outcome in &mut outcomes {
-                        took = callback::record_and_call(&mut link, outcome).await;
+                let (held, mut slow) = if turn.calls {
+                    match callback::record_and_call(&mut link, &mut outcomes[0]).await {
+                        Some(took) => (BTreeSet::new(), Some(took > SLOW)),
+                        None => (BTreeSet::from([0]), None),
                     }
-                    Some(took > SLOW)
                 } else {
-                    link.record(&mut outcomes).await;
-                    None
+                    (link.record(&mut outcomes).await, None)
                 };
-                shared.budget.recorded_apart(outcomes.len());
-                for ack in acks {
-                    // An endpoint's actor that is gone needs no answer.
-                    let _ = ack.send(());
+                shared.budget.recorded_apart(outcomes.len() - held.len());
+                if held.len() == outcomes.len() {
+                    tokio::time::sleep(PAUSE).await;
                 }
-                (link, turn.endpoint_id, slow)
+                let mut again = Vec::new();
+                for (place, (outcome, recorded)) in outcomes.into_iter().zip(acks).enumerate() {
+                    if held.contains(&place) {
+                        again.push(Entry { outcome, recorded });
+                        slow = Some(true);
+                    } else {
+                        // An endpoint's actor that is gone needs no answer.
+                        let _ = recorded.send(());
+                    }
+                }
+                (link, turn.endpoint_id, turn.calls, again, slow)
             };
-            ctx.spawn(work.into_actor(self).map(|(link, endpoint_id, slow), caller, ctx| {
+            ctx.spawn(work.into_actor(self).map(|(link, endpoint_id, calls, again, slow), caller, ctx| {
                 caller.idle.push(link);
+                for entry in again {
+                    caller.calls.push(endpoint_id, entry, calls);
+                }
                 caller.calls.done(endpoint_id, slow);
                 caller.begin(ctx);
             }));

@@ -32,7 +32,8 @@ pub struct Recorder {
 
 struct Entry {
     outcomes: Vec<Outcome>,
-    recorded: oneshot::Sender<()>,
+    /// Takes those that were set aside.
+    recorded: oneshot::Sender<Vec<Outcome>>,
 }
 
 impl Recorder {
@@ -61,14 +62,19 @@ impl Recorder {
             return;
         }
         let work = async move {
-            let (mut outcomes, acks): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|entry| (entry.outcomes, entry.recorded)).unzip();
-            let mut outcomes: Vec<Outcome> = outcomes.drain(..).flatten().collect();
-            link.record(&mut outcomes).await;
+            let mut outcomes = Vec::new();
+            let mut acks = Vec::new();
+            for entry in batch {
+                acks.push((entry.recorded, entry.outcomes.len()));
+                outcomes.extend(entry.outcomes);
+            }
+            let aside = link.record(&mut outcomes).await;
             link.shared().budget.recorded(outcomes.len());
-            for ack in acks {
+            let mut outcomes = outcomes.into_iter().enumerate();
+            for (ack, count) in acks {
+                let entry = outcomes.by_ref().take(count).filter(|(place, _)| aside.contains(place));
                 // An endpoint's actor that is gone needs no answer.
-                let _ = ack.send(());
+                let _ = ack.send(entry.map(|(_, outcome)| outcome).collect());
             }
             link
         };
@@ -88,9 +94,9 @@ impl Actor for Recorder {
 }
 
 impl Handler<Record> for Recorder {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<Vec<Outcome>>;
 
-    fn handle(&mut self, Record(outcomes): Record, ctx: &mut Context<Self>) -> ResponseFuture<()> {
+    fn handle(&mut self, Record(outcomes): Record, ctx: &mut Context<Self>) -> ResponseFuture<Vec<Outcome>> {
         let (recorded, answer) = oneshot::channel();
         self.waiting.push_back(Entry { outcomes, recorded });
         self.shared.metrics.unrecorded.set(self.shared.budget.unrecorded() as i64);
@@ -100,9 +106,7 @@ impl Handler<Record> for Recorder {
                 recorder.flush(ctx);
             });
         }
-        Box::pin(async {
-            // The recorder answers every entry; it only goes with the process.
-            let _ = answer.await;
-        })
+        // The recorder answers every entry; it only goes with the process.
+        Box::pin(async { answer.await.unwrap_or_default() })
     }
 }

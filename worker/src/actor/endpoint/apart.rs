@@ -1,19 +1,24 @@
-//! Outcomes of an endpoint with callbacks: they have a way of their own to the database (`actor/caller.rs`).
+//! Outcomes that others must not wait for have a way of their own to the database (`actor/caller.rs`): those of an endpoint
+//! with callbacks, and those that another transaction holds up.
 
 use super::Endpoint;
 use crate::config::EndpointConfig;
 use crate::message::RecordApart;
-use crate::outcome::{Callbacks, Kind, Outcome};
+use crate::outcome::{Kind, Outcome};
 use actix::prelude::*;
 
 impl Endpoint {
-    /// What is called for an outcome of this kind. None: it goes with those of all endpoints. Those of an endpoint with
-    /// callbacks go apart, and so do the ones after them until nothing of it is there any more.
-    pub(super) fn apart(&self, kind: Kind) -> Option<bool> {
-        let config = self.seed.config.as_ref();
-        let callbacks = config.map_or_else(Callbacks::default, |config| config.callbacks);
+    /// Whether an outcome of this kind goes apart from those of all endpoints: if the endpoint has callbacks, or has
+    /// something there already.
+    pub(super) fn goes_apart(&self, kind: Kind) -> bool {
         let touches_health = matches!(kind, Kind::Delivered | Kind::Failed | Kind::Retry);
-        (touches_health && (callbacks.any() || self.apart > 0)).then(|| callbacks.has(kind))
+        let config = self.seed.config.as_ref();
+        self.apart > 0 || (touches_health && config.is_some_and(|config| config.callbacks.any()))
+    }
+
+    /// Whether it calls for a callback.
+    pub(super) fn calls(&self, kind: Kind) -> bool {
+        self.seed.config.as_ref().is_some_and(|config| config.callbacks.has(kind))
     }
 
     pub(super) fn record_apart(&mut self, outcome: Outcome, calls: bool, ctx: &mut Context<Self>) {
@@ -28,7 +33,7 @@ impl Endpoint {
         }));
     }
 
-    /// A slow callback holds back its own endpoint: no more outcomes wait for it than requests may be under way.
+    /// A slow callback, or a transaction that holds its rows, holds back its own endpoint: no more outcomes wait for it than requests may be under way.
     pub(super) fn is_held_back(&self, config: &EndpointConfig) -> bool {
         self.apart >= config.max_in_flight
     }

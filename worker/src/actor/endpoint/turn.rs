@@ -77,7 +77,7 @@ impl Endpoint {
             return Some(until);
         }
         while self.waiting() > 0 && self.in_flight < config.max_in_flight {
-            if config.callbacks.any() {
+            if config.callbacks.any() || self.apart > 0 {
                 if self.is_held_back(config) {
                     return None;
                 }
@@ -235,6 +235,9 @@ impl Endpoint {
             if !held || self.seed.shared.budget.concurrency(1) == 0 {
                 return Some(now + GATE);
             }
+            if self.is_held_back(config) {
+                return None;
+            }
             let row = self.intake.next(false)?;
             if config.status != Status::Deleted && self.is_newer_than(config, &row) {
                 return self.await_news(row, now, ctx);
@@ -247,7 +250,8 @@ impl Endpoint {
     /// An outcome is there; it goes to the recorder with others.
     pub(super) fn finish(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
         self.seed.shared.metrics.came(outcome.kind);
-        if let Some(calls) = self.apart(outcome.kind) {
+        if self.goes_apart(outcome.kind) {
+            let calls = self.calls(outcome.kind);
             return self.record_apart(outcome, calls, ctx);
         }
         self.seed.shared.budget.came();
@@ -270,9 +274,16 @@ impl Endpoint {
         let recorded: Vec<(Uuid, Option<f64>)> =
             outcomes.iter().map(|outcome| (outcome.event_id, due_again_in_s(outcome))).collect();
         let record = self.seed.recorder.send(Record(outcomes));
-        ctx.spawn(record.into_actor(self).map(move |_, endpoint, ctx| {
+        ctx.spawn(record.into_actor(self).map(move |aside, endpoint, ctx| {
+            let aside = aside.unwrap_or_default();
             for (event_id, retry_in_s) in recorded {
-                endpoint.recorded(event_id, retry_in_s);
+                if !aside.iter().any(|outcome| outcome.event_id == event_id) {
+                    endpoint.recorded(event_id, retry_in_s);
+                }
+            }
+            for outcome in aside {
+                let calls = endpoint.calls(outcome.kind);
+                endpoint.record_apart(outcome, calls, ctx);
             }
             endpoint.turn(ctx);
         }));

@@ -173,6 +173,13 @@ impl Cluster {
 
     async fn ready(&self) {
         until("the cluster takes connections", async || {
+            if let Some(Ok(Some(status))) =
+                self.server.lock().expect("no panic while locked").as_mut().map(Child::try_wait)
+            {
+                let log = std::fs::read_to_string(self.home.join("log")).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(10).collect();
+                panic!("the server ended instead, {status}; its log, the last line first: {last:#?}");
+            }
             let client = self.connect("postgres").await.ok()?;
             client.simple_query("SELECT").await.ok().map(|_| ())
         })
@@ -194,17 +201,26 @@ impl Cluster {
         let child = self.server.lock().expect("no panic while locked").take();
         let Some(mut child) = child else { return };
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        let mut children = Vec::new();
         if signal == Signal::SIGKILL {
+            // Held still, it starts no child in place of one that ends.
+            let _ = kill(pid, Signal::SIGSTOP);
             // The children first, so that none of them finishes its work in peace.
-            for process in children_of(pid) {
-                let _ = kill(process, Signal::SIGKILL);
+            children = children_of(pid);
+            for process in &children {
+                let _ = kill(*process, Signal::SIGKILL);
             }
         }
         let _ = kill(pid, signal);
         tokio::task::spawn_blocking(move || child.wait()).await.expect("waited").expect("the server ended");
         if signal == Signal::SIGKILL {
+            until("every process of the server has ended", async || {
+                (!children.iter().any(|process| runs(*process))).then_some(())
+            })
+            .await;
             // Left by the killed postmaster; the next one would take it for a running server's.
             let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
+            let _ = std::fs::remove_file(self.home.join(format!(".s.PGSQL.{}.lock", self.port)));
         }
     }
 
@@ -290,6 +306,12 @@ fn children_of(parent: Pid) -> Vec<Pid> {
     let path = format!("/proc/{parent}/task/{parent}/children");
     let list = std::fs::read_to_string(path).unwrap_or_default();
     list.split_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect()
+}
+
+/// Not if it has ended and only its parent has not heard of it.
+fn runs(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
 
 /// Folders of test processes that have ended: the shared cluster's server goes with its process, its data stays. A

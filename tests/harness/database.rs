@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 pub struct Database {
@@ -183,7 +184,7 @@ impl Database {
 }
 
 pub(crate) async fn run_on(client: &Client, sql: &str) {
-    if let Err(error) = client.batch_execute(sql).await {
+    if let Err(error) = answered(sql, client.batch_execute(sql)).await {
         panic!(
             "{}\nin: {sql}",
             error.as_db_error().map_or(error.to_string(), |e| format!(
@@ -195,8 +196,21 @@ pub(crate) async fn run_on(client: &Client, sql: &str) {
     }
 }
 
+async fn query(client: &Client, sql: &str) -> Vec<SimpleQueryMessage> {
+    let messages = answered(sql, client.simple_query(sql)).await;
+    messages.unwrap_or_else(|error| panic!("{error:?}\nin: {sql}"))
+}
+
+/// Longest that a statement may take: far more than any does, so that one that hangs is told by name.
+const LONGEST: Duration = Duration::from_secs(300);
+
+async fn answered<T>(sql: &str, answer: impl Future<Output = T>) -> T {
+    let answered = tokio::time::timeout(LONGEST, answer).await;
+    answered.unwrap_or_else(|_| panic!("no answer for {LONGEST:?} to: {sql}"))
+}
+
 async fn rows_on(client: &Client, sql: &str) -> Vec<String> {
-    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{error:?}\nin: {sql}"));
+    let messages = query(client, sql).await;
     messages
         .iter()
         .filter_map(|message| match message {
@@ -209,7 +223,7 @@ async fn rows_on(client: &Client, sql: &str) -> Vec<String> {
 }
 
 async fn text_on(client: &Client, sql: &str) -> Option<String> {
-    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{error:?}\nin: {sql}"));
+    let messages = query(client, sql).await;
     messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
         _ => None,

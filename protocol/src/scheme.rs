@@ -117,6 +117,11 @@ impl Scheme {
         self.key_encoding
     }
 
+    /// In the order in which they are sent.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The length of a digest as text.
     pub(crate) fn digest_bytes(&self) -> usize {
         let bytes: usize = if self.key_encoding == KeyEncoding::Whsk { 64 } else { 32 };

@@ -51,13 +51,33 @@ impl Scheme {
     /// attempt yet, no signature) is left out. What is not visible ASCII in a value is percent-encoded.
     #[must_use]
     pub fn headers(&self, message: &Message<'_>, signatures: &str) -> Vec<(String, String)> {
+        let mut headers = Vec::with_capacity(self.headers.len());
+        self.each_header(message, signatures, |_, name, value| {
+            headers.push((name.to_owned(), value.to_owned()));
+        });
+        headers
+    }
+
+    /// The same without allocating each: hands over a header's place among [`Scheme::header_names`], its name and value.
+    pub fn each_header(
+        &self,
+        message: &Message<'_>,
+        signatures: &str,
+        mut each: impl FnMut(usize, &str, &str),
+    ) {
         let mut texts = Texts::new(message);
         let mut values = texts.values(|p| self.headers.iter().any(|(_, template)| template.uses(p)));
         if !signatures.is_empty() {
             values.set(Placeholder::Signatures, signatures);
         }
-        let sent = self.headers.iter().filter(|(_, t)| t.placeholders().all(|p| values.get(p).is_some()));
-        sent.map(|(name, template)| (name.clone(), template.text(&values))).collect()
+        let mut value = String::new();
+        for (place, (name, template)) in self.headers.iter().enumerate() {
+            if template.placeholders().all(|p| values.get(p).is_some()) {
+                value.clear();
+                template.render(&values, |text| value.push_str(text));
+                each(place, name, &value);
+            }
+        }
     }
 
     /// The digest of the content under one key, as text in `buffer`.

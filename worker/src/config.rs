@@ -2,14 +2,15 @@
 
 mod schemes;
 
-use crate::http::Certificates;
+use crate::http::{Certificates, Destination};
 use crate::outcome::Callbacks;
 use protocol::header::check_name;
 use protocol::outcome::{Policy, StatusSet};
-use protocol::scheme::{Scheme, SchemeSpec};
+use protocol::scheme::SchemeSpec;
 use protocol::secret::Secret;
 use protocol::url::InvalidUrl;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use schemes::Signing;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,9 +50,9 @@ pub enum Status {
 /// What every request to the endpoint has in common.
 #[derive(Debug)]
 pub struct Call {
-    pub url: Url,
+    pub to: Destination,
     pub url_text: Arc<str>,
-    pub scheme: Arc<Scheme>,
+    pub signing: Arc<Signing>,
     pub secrets: Vec<Secret>,
     pub certificates: Option<Certificates>,
     /// Ours and the endpoint's own, but for those of the scheme. No map: there are thousands of these, at rest.
@@ -145,20 +146,20 @@ impl Call {
         })?;
         let parsed = Url::parse(url).map_err(|_| "the endpoint's url is not valid".to_owned())?;
         let scheme = scheme.ok_or("the endpoint's signature scheme does not exist")?;
-        let scheme = schemes::read(scheme_spec(&scheme))
+        let signing = schemes::read(scheme_spec(&scheme))
             .map_err(|problem| format!("the endpoint's signature scheme is not valid: {problem}"))?;
         let secrets = secrets
             .iter()
-            .map(|text| Secret::parse(text, scheme.key_encoding()))
+            .map(|text| Secret::parse(text, signing.scheme.key_encoding()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|problem| problem.to_string())?;
         if secrets.is_empty() {
             return Err("endpoint has no secret: give it one with webhook_rotate_secret()".to_owned());
         }
         let mut call = Call {
-            url: parsed,
+            to: Destination::new(parsed),
             url_text: url.into(),
-            scheme,
+            signing,
             secrets,
             certificates,
             headers: Vec::new(),
@@ -206,7 +207,9 @@ impl Call {
 pub fn push_pair(json: &mut String, name: &str, value: &str) {
     for (text, after) in [(name, ":"), (value, "")] {
         json.push('"');
-        if text.bytes().any(|byte| byte == b'"' || byte == b'\\' || byte < b' ') {
+        // All bytes are looked at, for that is done many at a time.
+        let escaped = |byte| (byte == b'"') | (byte == b'\\') | (byte < b' ');
+        if text.bytes().fold(false, |found, byte| found | escaped(byte)) {
             let quoted = serde_json::to_string(text).unwrap_or_default();
             json.push_str(&quoted[1..quoted.len() - 1]);
         } else {

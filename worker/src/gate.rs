@@ -14,7 +14,7 @@
 //! Who waits is served in order.
 
 use std::collections::HashMap;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -112,9 +112,9 @@ impl Way {
 
 impl Pass {
     /// Runs a request. The next one begins when it is over or no longer young; to the same origin, when it hangs.
-    pub async fn run<T>(self, request: impl Future<Output = T>) -> T {
+    /// Pinned: it is large, and would lie in each future that it is handed through.
+    pub async fn run<T>(self, mut request: Pin<&mut impl Future<Output = T>>) -> T {
         let began = Instant::now();
-        let mut request = pin!(request);
         let mut last = began;
         loop {
             match timeout(AGE, &mut request).await {
@@ -135,6 +135,7 @@ impl Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()
@@ -147,7 +148,8 @@ mod tests {
             let (hung, other) = (gate.way_to(&url("https://a/1")), gate.way_to(&url("https://b/")));
             for round in 0..ORIGIN / YOUNG {
                 for _ in 0..YOUNG {
-                    tokio::spawn(hung.try_pass(line).expect("room").run(std::future::pending::<()>()));
+                    let pass = hung.try_pass(line).expect("room");
+                    tokio::spawn(async { pass.run(pin!(std::future::pending::<()>())).await });
                 }
                 assert!(other.try_pass(line).is_none(), "{round}");
                 tokio::time::sleep(AGE * 2).await;
@@ -176,7 +178,7 @@ mod tests {
         let gate = Gate::new();
         let way = gate.way_to(&url("https://a/"));
         for line in [Line::Answers, Line::Silent] {
-            assert_eq!(way.try_pass(line).unwrap().run(async { 7 }).await, 7);
+            assert_eq!(way.try_pass(line).unwrap().run(pin!(async { 7 })).await, 7);
             drop(way.clone().pass(line).await);
             let (young, origin) = way.of(line);
             assert_eq!((young.available_permits(), origin.available_permits()), (YOUNG, ORIGIN));

@@ -3,6 +3,7 @@
 use crate::config::push_pair;
 use reqwest::Response;
 use reqwest::header::HeaderMap;
+use std::borrow::Cow;
 
 /// Of all header names and values together; what is beyond is not kept.
 const HEADERS_CAP_BYTES: usize = 8 << 10;
@@ -12,9 +13,15 @@ pub fn headers_json(headers: &HeaderMap) -> String {
     let mut json = String::with_capacity(256);
     json.push('{');
     let mut kept = 0;
-    for name in headers.keys() {
-        let values: Vec<_> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
-        let bytes = name.as_str().len() + values.iter().map(|value| value.len()).sum::<usize>();
+    // The values of one name come one after the other.
+    let mut pairs = headers.iter().peekable();
+    while let Some((name, value)) = pairs.next() {
+        let mut values = Cow::Borrowed(value.as_bytes());
+        while let Some((_, value)) = pairs.next_if(|(next, _)| *next == name) {
+            values.to_mut().extend_from_slice(b", ");
+            values.to_mut().extend_from_slice(value.as_bytes());
+        }
+        let bytes = name.as_str().len() + values.len();
         if kept + bytes > HEADERS_CAP_BYTES {
             continue;
         }
@@ -22,10 +29,7 @@ pub fn headers_json(headers: &HeaderMap) -> String {
         if json.len() > 1 {
             json.push(',');
         }
-        match values.as_slice() {
-            [value] => push_pair(&mut json, name.as_str(), &clean(value)),
-            values => push_pair(&mut json, name.as_str(), &clean(&values.join(&b", "[..]))),
-        }
+        push_pair(&mut json, name.as_str(), &clean(&values));
     }
     json.push('}');
     json
@@ -62,14 +66,14 @@ impl Body {
                 self.kept.truncate(last);
             }
         }
-        clean(&self.kept)
+        clean(&self.kept).into_owned()
     }
 }
 
 /// Invalid UTF-8, and NUL, become U+FFFD.
-fn clean(bytes: &[u8]) -> String {
+fn clean(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
-    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text.into_owned() }
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}").into() } else { text }
 }
 
 #[cfg(test)]

@@ -2,18 +2,18 @@
 
 use super::certificates::Certificates;
 use super::certified::Certified;
+use super::destination::Destination;
 use super::phase::{Phase, enter};
-use super::phased::Phases;
 use super::proxy::Proxy;
 use super::resolver::Resolver;
 use super::source::{SourceAddresses, fits};
-use super::{fault, turns};
+use super::{connections, fault};
 use crate::cli::Run;
 use bytes::Bytes;
-use protocol::egress::{EgressPolicy, literal_host};
+use protocol::egress::EgressPolicy;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Request, Response, Url};
+use reqwest::{Client, Method, Request, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -58,7 +58,7 @@ impl Settings {
         options: &Run,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Arc<Settings>, String> {
-        turns::install();
+        connections::listen();
         let proxy = match &options.proxy {
             Some(url) => Some(Proxy::read(url, options.proxy_credentials_file.as_deref(), environment)?),
             None => None,
@@ -115,8 +115,7 @@ impl Settings {
             .http2_max_header_list_size(HEAD_BYTES)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .http2_keep_alive_timeout(Duration::from_secs(10))
-            .connector_layer(Phases)
-            // See turns.rs.
+            // See connections.rs.
             .connection_verbose(true);
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy.for_client()?);
@@ -157,19 +156,19 @@ impl Http {
     /// The answer, or what went wrong in words for the log.
     pub async fn post(
         &self,
-        url: &Url,
+        to: &Destination,
         mut headers: HeaderMap,
         body: Bytes,
         certificates: Option<&Certificates>,
     ) -> Result<Response, String> {
-        self.check(url).await?;
+        self.check(to).await?;
         let clients = match certificates {
             None => self.clients.clone(),
             Some(names) => self.certified(names)?,
         };
         let dialled = match &self.settings.proxy {
             Some(proxy) => proxy.literal(),
-            None => url.host_str().and_then(literal_host),
+            None => to.literal(),
         };
         let mut fitting = clients
             .iter()
@@ -177,9 +176,10 @@ impl Http {
             .peekable();
         while let Some((_, client)) = fitting.next() {
             let last = fitting.peek().is_none();
-            let mut request = Request::new(Method::POST, url.clone());
+            let mut request = Request::new(Method::POST, to.url().clone());
             *request.headers_mut() = if last { std::mem::take(&mut headers) } else { headers.clone() };
             *request.body_mut() = Some(body.clone().into());
+            enter(Phase::Answer);
             match client.execute(request).await {
                 Ok(response) => return Ok(response),
                 // Nothing was dialled.
@@ -196,18 +196,22 @@ impl Http {
     }
 
     /// What the resolver is not asked for: an address is dialled as it is, and a proxy looks names up by itself.
-    async fn check(&self, url: &Url) -> Result<(), String> {
-        let Some(host) = url.host_str() else { return Ok(()) };
-        let found = match literal_host(host) {
-            Some(address) => vec![address],
-            None if self.settings.proxy.is_none() => return Ok(()),
-            // What can't be looked up here, the proxy may know.
-            None => self.resolver.look_up(host).await.unwrap_or_default(),
-        };
-        enter(Phase::Answer);
-        found
-            .into_iter()
-            .try_for_each(|address| self.settings.policy.check(address))
-            .map_err(|refusal| format!("refused address: {refusal}"))
+    async fn check(&self, to: &Destination) -> Result<(), String> {
+        if let Some(address) = to.literal() {
+            return self.permit(address);
+        }
+        if self.settings.proxy.is_some()
+            && let Some(host) = to.url().host_str()
+        {
+            // Boxed: it is large, and would be part of every attempt's task. What can't be looked up here, the proxy
+            // may know.
+            let found = Box::pin(self.resolver.look_up(host)).await.unwrap_or_default();
+            found.into_iter().try_for_each(|address| self.permit(address))?;
+        }
+        Ok(())
+    }
+
+    fn permit(&self, address: IpAddr) -> Result<(), String> {
+        self.settings.policy.check(address).map_err(|refusal| format!("refused address: {refusal}"))
     }
 }

@@ -5,9 +5,10 @@ pub mod attempt;
 mod certificates;
 mod certified;
 mod client;
+mod connections;
+mod destination;
 mod fault;
 mod phase;
-mod phased;
 mod proxy;
 mod resolver;
 mod source;
@@ -15,3 +16,4 @@ mod turns;
 
 pub use certificates::Certificates;
 pub use client::{Http, Settings};
+pub use destination::Destination;

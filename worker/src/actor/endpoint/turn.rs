@@ -12,6 +12,7 @@ use crate::owed::Owed;
 use actix::prelude::*;
 use protocol::breaker::Permit;
 use protocol::rate::RateLimit;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -154,7 +155,7 @@ impl Endpoint {
 
     fn way_to(&mut self, config: &EndpointConfig) -> Option<&Way> {
         if self.way.is_none() {
-            self.way = config.call.as_ref().ok().map(|call| self.seed.gate.way_to(&call.url));
+            self.way = config.call.as_ref().ok().map(|call| self.seed.gate.way_to(call.to.url()));
         }
         self.way.as_ref()
     }
@@ -208,7 +209,7 @@ impl Endpoint {
                 shared.metrics.commit_to_send_s.observe(waited_us.max(0) as f64 / 1e6);
             }
             let jitter = rand::random_range(-1.0..=1.0);
-            let made = attempt::make(&row, event, &config, &http, &rules, jitter);
+            let made = pin!(attempt::make(&row, event, &config, &http, &rules, jitter));
             let outcome = match pass {
                 Some(pass) => pass.run(made).await,
                 None => made.await,

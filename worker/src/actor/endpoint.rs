@@ -31,6 +31,7 @@ use ordered::wants_order;
 use protocol::breaker::Breaker;
 use protocol::rate::RateLimit;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -58,6 +59,8 @@ pub struct Seed {
     pub tailer: Addr<Tailer>,
 }
 
+/// Outcomes of attempts taken in one turn.
+const RESULTS: usize = 64;
 /// Configurations that come after the slots were lost are waited for so long.
 const REJOINED: Duration = Duration::from_secs(1);
 
@@ -203,7 +206,11 @@ impl Actor for Endpoint {
         ctx.set_mailbox_capacity(MAILBOX);
         let (results, mut incoming) = mpsc::unbounded_channel();
         self.results = results;
-        ctx.add_stream(poll_fn(move |context| incoming.poll_recv(context)));
+        ctx.add_stream(poll_fn(move |context| {
+            let mut outcomes = Vec::new();
+            let count = ready!(incoming.poll_recv_many(context, &mut outcomes, RESULTS));
+            Poll::Ready((count > 0).then_some(outcomes))
+        }));
         if let Start::Live(rows) = std::mem::replace(&mut self.seed.start, Start::CatchUp) {
             self.offered(rows, ctx);
         }
@@ -283,16 +290,18 @@ impl Handler<Configure> for Endpoint {
     }
 }
 
-impl StreamHandler<Box<Outcome>> for Endpoint {
-    fn handle(&mut self, outcome: Box<Outcome>, ctx: &mut Context<Self>) {
-        self.in_flight -= 1;
-        let answered = outcome.request.as_ref().is_some_and(|request| request.answer.is_some());
-        self.line = if answered { Line::Answers } else { Line::Silent };
-        match outcome.kind {
-            Kind::Delivered => self.breaker.succeeded(),
-            _ => self.breaker.failed(self.seed.shared.now_ms(Instant::now())),
+impl StreamHandler<Vec<Box<Outcome>>> for Endpoint {
+    fn handle(&mut self, outcomes: Vec<Box<Outcome>>, ctx: &mut Context<Self>) {
+        for outcome in outcomes {
+            self.in_flight -= 1;
+            let answered = outcome.request.as_ref().is_some_and(|request| request.answer.is_some());
+            self.line = if answered { Line::Answers } else { Line::Silent };
+            match outcome.kind {
+                Kind::Delivered => self.breaker.succeeded(),
+                _ => self.breaker.failed(self.seed.shared.now_ms(Instant::now())),
+            }
+            self.finish(*outcome, ctx);
         }
-        self.finish(*outcome, ctx);
         self.turn(ctx);
     }
 }

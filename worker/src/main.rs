@@ -14,6 +14,7 @@ mod config;
 mod credentials;
 mod database;
 mod exit;
+mod filling;
 mod gate;
 mod http;
 mod intake;

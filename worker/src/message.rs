@@ -143,7 +143,11 @@ pub struct ReadFailed;
 /// Answers when it is recorded, with what can't be recorded while another transaction holds its rows.
 #[derive(Message)]
 #[rtype(result = "Vec<Outcome>")]
-pub struct Record(pub Vec<Outcome>);
+pub struct Record {
+    pub outcomes: Vec<Outcome>,
+    /// Other deliveries wait until they are recorded.
+    pub urgent: bool,
+}
 
 // To the caller.
 

@@ -4,6 +4,7 @@
 //! Its connection commits asynchronously: a crash of PostgreSQL costs the outcomes of the last moments, so their
 //! deliveries are made once more, never one less.
 
+use crate::filling::Filling;
 use crate::message::Record;
 use crate::outcome::Outcome;
 use crate::recording::Link;
@@ -11,7 +12,7 @@ use crate::shared::Shared;
 use actix::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Each holds up to an endpoint's flush. Senders wait in `send`; the budget bounds what all of them hold.
@@ -19,15 +20,15 @@ const MAILBOX: usize = 256;
 /// One transaction: long enough to pay for its commit, short enough that a failing row is found soon.
 const BATCH_OUTCOMES: usize = 1_000;
 const BATCH_BYTES: usize = 4 << 20;
-/// How long the first outcome after a pause waits for company.
-const GATHER: Duration = Duration::from_millis(1);
 
 pub struct Recorder {
     shared: Arc<Shared>,
     waiting: VecDeque<Entry>,
     /// Away while a batch is under way.
     link: Option<Link>,
-    gathering: bool,
+    filling: Filling,
+    /// When the next batch is begun, if none is under way.
+    timer: Option<(Instant, SpawnHandle)>,
 }
 
 struct Entry {
@@ -39,7 +40,31 @@ struct Entry {
 impl Recorder {
     pub fn new(shared: Arc<Shared>) -> Recorder {
         let link = Link::new(shared.clone(), "recorder", "SET synchronous_commit = off;");
-        Recorder { shared, waiting: VecDeque::new(), link: Some(link), gathering: false }
+        let filling = Filling::default();
+        Recorder { shared, waiting: VecDeque::new(), link: Some(link), filling, timer: None }
+    }
+
+    /// Begins the next batch, or sees to it that it is begun in time. `paused`: none was under way until now.
+    fn next(&mut self, paused: bool, ctx: &mut Context<Self>) {
+        if self.link.is_none() || self.waiting.is_empty() {
+            return;
+        }
+        let wait = self.filling.wait(paused);
+        if wait.is_zero() {
+            return self.flush(ctx);
+        }
+        let at = Instant::now() + wait;
+        if let Some((earlier, handle)) = self.timer {
+            if earlier <= at {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let handle = ctx.run_later(wait, |recorder, ctx| {
+            recorder.timer = None;
+            recorder.flush(ctx);
+        });
+        self.timer = Some((at, handle));
     }
 
     fn flush(&mut self, ctx: &mut Context<Self>) {
@@ -61,6 +86,10 @@ impl Recorder {
             self.link = Some(link);
             return;
         }
+        self.filling.begun(outcomes);
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
         let work = async move {
             let mut outcomes = Vec::new();
             let mut acks = Vec::new();
@@ -80,7 +109,7 @@ impl Recorder {
         };
         ctx.spawn(work.into_actor(self).map(|link, recorder, ctx| {
             recorder.link = Some(link);
-            recorder.flush(ctx);
+            recorder.next(false, ctx);
         }));
     }
 }
@@ -96,16 +125,13 @@ impl Actor for Recorder {
 impl Handler<Record> for Recorder {
     type Result = ResponseFuture<Vec<Outcome>>;
 
-    fn handle(&mut self, Record(outcomes): Record, ctx: &mut Context<Self>) -> ResponseFuture<Vec<Outcome>> {
+    fn handle(&mut self, record: Record, ctx: &mut Context<Self>) -> ResponseFuture<Vec<Outcome>> {
+        let Record { outcomes, urgent } = record;
         let (recorded, answer) = oneshot::channel();
+        self.filling.came(outcomes.len(), urgent);
         self.waiting.push_back(Entry { outcomes, recorded });
         self.shared.metrics.unrecorded.set(self.shared.budget.unrecorded() as i64);
-        if self.link.is_some() && !std::mem::replace(&mut self.gathering, true) {
-            ctx.run_later(GATHER, |recorder, ctx| {
-                recorder.gathering = false;
-                recorder.flush(ctx);
-            });
-        }
+        self.next(true, ctx);
         // The recorder answers every entry; it only goes with the process.
         Box::pin(async { answer.await.unwrap_or_default() })
     }

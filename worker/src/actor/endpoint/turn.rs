@@ -274,7 +274,7 @@ impl Endpoint {
         let outcomes = std::mem::take(&mut self.done);
         let recorded: Vec<(Uuid, Option<f64>)> =
             outcomes.iter().map(|outcome| (outcome.event_id, due_again_in_s(outcome))).collect();
-        let record = self.seed.recorder.send(Record(outcomes));
+        let record = self.seed.recorder.send(Record { outcomes, urgent: self.ordered });
         ctx.spawn(record.into_actor(self).map(move |aside, endpoint, ctx| {
             let aside = aside.unwrap_or_default();
             for (event_id, retry_in_s) in recorded {

@@ -24,9 +24,15 @@ impl PageSize {
         granted.min(self.rows * USUAL_ROW_BYTES)
     }
 
-    /// The next page is read when so many rows are left, so that it is there before they are gone.
+    /// Whether so few rows are left that more should be read.
     pub fn is_low(&self, waiting: usize) -> bool {
         waiting <= self.rows / 2
+    }
+
+    /// The same of a backlog that is read page by page. A page takes PostgreSQL as long as a fast receiver half of it:
+    /// whoever has shown to be fast has the next one read when one has come.
+    pub fn wants_next(&self, waiting: usize) -> bool {
+        if self.rows > FIRST_ROWS { waiting <= self.rows } else { self.is_low(waiting) }
     }
 
     /// A page has come, when nothing was left to send (`dry`), and there is more.
@@ -47,10 +53,12 @@ mod tests {
         size.came(false, true);
         size.came(true, false);
         assert_eq!(size.rows(), FIRST_ROWS);
+        assert!(size.wants_next(FIRST_ROWS / 2) && !size.wants_next(FIRST_ROWS / 2 + 1));
         for _ in 0..10 {
             size.came(true, true);
         }
         assert_eq!((size.rows(), size.bytes(100)), (MOST_ROWS, 100));
         assert!(size.is_low(500) && !size.is_low(501));
+        assert!(size.wants_next(MOST_ROWS) && !size.wants_next(MOST_ROWS + 1));
     }
 }

@@ -27,7 +27,7 @@ impl Endpoint {
             self.read_due(page_bytes, ctx);
             return None;
         }
-        if self.page.is_low(self.intake.first_waiting())
+        if self.page.wants_next(self.intake.first_waiting())
             && let Some(page) = self.intake.begin_page()
         {
             let page_rows = self.page.rows();

@@ -56,6 +56,7 @@ impl<T> Cached<T> {
 thread_local! {
     /// Counts changes of configuration; what was cached under another number is stale.
     static EPOCH: Cell<u64> = const { Cell::new(1) };
+    static RELATION_CHANGES: Cell<u64> = const { Cell::new(1) };
     static WATCHED: RefCell<HashSet<pg_sys::Oid>> = RefCell::new(HashSet::new());
     static CONFIG_RELATION: Cell<pg_sys::Oid> = const { Cell::new(pg_sys::InvalidOid) };
 }
@@ -66,6 +67,11 @@ fn epoch() -> u64 {
     // an open transaction takes none.
     unsafe { pg_sys::AcceptInvalidationMessages() };
     EPOCH.get()
+}
+
+/// Counts the changes of any relations that this session has heard of: it hears of them when it takes a lock.
+pub fn relation_changes() -> u64 {
+    RELATION_CHANGES.get()
 }
 
 /// Registers the session's callbacks for changes: of relations, and of schemas, whose names stand in events' keys.
@@ -100,6 +106,7 @@ pub fn watch_relation(relation: pg_sys::Oid) {
 /// May come at any look-up in a catalog, so it only counts.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_invalidation(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    RELATION_CHANGES.set(RELATION_CHANGES.get() + 1);
     let config = CONFIG_RELATION.get();
     let concerns_us = relation == pg_sys::InvalidOid
         || relation == config

@@ -1,55 +1,25 @@
 //! Inserting rows of our own tables without the executor: many at a time, indexes and all, as COPY does. No trigger,
 //! default or generated column of theirs has a say: what those would do is done here as well. They are heap tables: the schema says so.
 
-use crate::table::attributes;
+use crate::write_plan::{Columns, PlainIndex, WritePlan};
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::rc::Rc;
 
 /// Rows written by one call of the table's access method. Enough to fill a page with small rows several times over.
 const ROWS_AT_A_TIME: usize = 64;
 
-/// Columns of a table in the order their values are given, by name: places in the tuple differ after upgrades.
-pub type Columns<const N: usize> = [&'static CStr; N];
-
-/// An index on the rows in which a column is not NULL. To have PostgreSQL prepare that condition costs more than the rest of
-/// a row, and most rows are not in such an index.
-struct PartialIndex {
-    info: *mut pg_sys::IndexInfo,
-    /// of the column in the tuple
-    place: usize,
-}
-
-impl PartialIndex {
-    /// None where the index is another, or is not to be written.
-    unsafe fn of(info: *mut pg_sys::IndexInfo) -> Option<Self> {
-        unsafe {
-            let condition = (*info).ii_Predicate;
-            if condition.is_null() || (*condition).length != 1 || !(*info).ii_ReadyForInserts {
-                return None;
-            }
-            let test = (*(*condition).elements).ptr_value.cast::<pg_sys::NullTest>();
-            if (*test).xpr.type_ != pg_sys::NodeTag::T_NullTest
-                || (*test).nulltesttype != pg_sys::NullTestType::IS_NOT_NULL
-            {
-                return None;
-            }
-            let column = (*test).arg.cast::<pg_sys::Var>();
-            let place = ((*column).xpr.type_ == pg_sys::NodeTag::T_Var)
-                .then(|| usize::try_from((*column).varattno - 1).ok())??;
-            Some(Self { info, place })
-        }
-    }
-}
+/// Values in the order of the columns; None for NULL.
+type Row<const N: usize> = [Option<pg_sys::Datum>; N];
 
 /// An open table that rows are added to. [`Inserter::finish`] writes the last ones.
 pub struct Inserter<const N: usize> {
     relation: pg_sys::Relation,
-    state: *mut pg_sys::EState,
-    info: *mut pg_sys::ResultRelInfo,
-    places: [usize; N],
-    partial: Vec<PartialIndex>,
+    plan: Rc<WritePlan>,
+    rows: Vec<Row<N>>,
+    /// For rows that are written together: as many as there were at a time.
     slots: Vec<*mut pg_sys::TupleTableSlot>,
-    filled: usize,
+    /// Where the rows were written.
+    tids: Vec<pg_sys::ItemPointerData>,
 }
 
 impl<const N: usize> Inserter<N> {
@@ -60,80 +30,151 @@ impl<const N: usize> Inserter<N> {
             if relation.is_null() {
                 return None;
             }
-            let state = pg_sys::CreateExecutorState();
-            let before = pg_sys::MemoryContextSwitchTo((*state).es_query_cxt);
-            let info: *mut pg_sys::ResultRelInfo = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast();
-            (*info).type_ = pg_sys::NodeTag::T_ResultRelInfo;
-            pg_sys::InitResultRelInfo(info, relation, 1, std::ptr::null_mut(), 0);
-            pg_sys::ExecOpenIndices(info, false);
-            pg_sys::MemoryContextSwitchTo(before);
-            let attributes = attributes((*relation).rd_att);
-            let places = columns.map(|name| {
-                let place = attributes.iter().position(|a| CStr::from_ptr(a.attname.data.as_ptr()) == name);
-                place.unwrap_or_else(|| pgrx::error!("pg_webhook: a table lacks column {name:?}"))
-            });
-            let indexes = (0..(*info).ri_NumIndices as usize).map(|i| *(*info).ri_IndexRelationInfo.add(i));
-            let partial = indexes.filter_map(|index| PartialIndex::of(index)).collect();
-            Some(Self { relation, state, info, places, partial, slots: Vec::new(), filled: 0 })
+            let plan = WritePlan::of(relation, columns);
+            Some(Self { relation, plan, rows: Vec::new(), slots: Vec::new(), tids: Vec::new() })
         }
     }
 
-    /// Adds a row: values in the order of the columns, None for NULL. They are copied when rows are written, so they
-    /// have to last until [`Inserter::flush`].
-    pub fn add(&mut self, values: [Option<pg_sys::Datum>; N]) {
-        unsafe {
-            if self.filled == self.slots.len() {
-                let before = pg_sys::MemoryContextSwitchTo((*self.state).es_query_cxt);
-                self.slots.push(pg_sys::MakeSingleTupleTableSlot(
-                    (*self.relation).rd_att,
-                    pg_sys::table_slot_callbacks(self.relation),
-                ));
-                pg_sys::MemoryContextSwitchTo(before);
-            }
-            let slot = self.slots[self.filled];
-            pg_sys::ExecClearTuple(slot);
-            let count = (*(*self.relation).rd_att).natts as usize;
-            let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, count);
-            let cells = std::slice::from_raw_parts_mut((*slot).tts_values, count);
-            nulls.fill(true);
-            for (place, value) in self.places.iter().zip(values) {
-                if let Some(value) = value {
-                    cells[*place] = value;
-                    nulls[*place] = false;
-                }
-            }
-            pg_sys::ExecStoreVirtualTuple(slot);
-            self.filled += 1;
-            if self.filled == ROWS_AT_A_TIME {
-                self.flush();
-            }
+    /// Adds a row. Its values are copied when rows are written, so they have to last until [`Inserter::flush`].
+    pub fn add(&mut self, row: Row<N>) {
+        self.rows.push(row);
+        if self.rows.len() == ROWS_AT_A_TIME {
+            self.flush();
         }
     }
 
     /// Writes the rows added so far, with their index entries.
     pub fn flush(&mut self) {
-        if self.filled == 0 {
+        if self.rows.is_empty() {
             return;
         }
         unsafe {
-            for index in &self.partial {
-                let has_value = |slot: &*mut pg_sys::TupleTableSlot| !*(**slot).tts_isnull.add(index.place);
-                // PostgreSQL passes over an index that is not ready.
-                (*index.info).ii_ReadyForInserts = self.slots[..self.filled].iter().any(has_value);
+            let plan = self.plan.clone();
+            match &plan.indexes {
+                Some(indexes) => {
+                    if self.rows.len() == 1 {
+                        self.write_one();
+                    } else {
+                        self.write_all();
+                    }
+                    indexes.iter().for_each(|index| self.enter(index));
+                }
+                None => {
+                    self.write_all();
+                    self.enter_by_executor();
+                }
+            }
+        }
+        self.rows.clear();
+        self.tids.clear();
+    }
+
+    /// A single row needs no slot.
+    unsafe fn write_one(&mut self) {
+        unsafe {
+            let desc = (*self.relation).rd_att;
+            let count = (*desc).natts as usize;
+            let (mut cells, mut nulls) = (vec![pg_sys::Datum::null(); count], vec![true; count]);
+            self.lay_out(&self.rows[0], &mut cells, &mut nulls);
+            let tuple = pg_sys::heap_form_tuple(desc, cells.as_mut_ptr(), nulls.as_mut_ptr());
+            let command = pg_sys::GetCurrentCommandId(true);
+            pg_sys::heap_insert(self.relation, tuple, command, 0, std::ptr::null_mut());
+            self.tids.push((*tuple).t_self);
+            pg_sys::heap_freetuple(tuple);
+        }
+    }
+
+    unsafe fn write_all(&mut self) {
+        unsafe {
+            let count = (*(*self.relation).rd_att).natts as usize;
+            while self.slots.len() < self.rows.len() {
+                self.slots.push(pg_sys::MakeSingleTupleTableSlot(
+                    (*self.relation).rd_att,
+                    pg_sys::table_slot_callbacks(self.relation),
+                ));
+            }
+            for (row, slot) in self.rows.iter().zip(&self.slots) {
+                pg_sys::ExecClearTuple(*slot);
+                let cells = std::slice::from_raw_parts_mut((**slot).tts_values, count);
+                let nulls = std::slice::from_raw_parts_mut((**slot).tts_isnull, count);
+                nulls.fill(true);
+                self.lay_out(row, cells, nulls);
+                pg_sys::ExecStoreVirtualTuple(*slot);
             }
             pg_sys::heap_multi_insert(
                 self.relation,
                 self.slots.as_mut_ptr(),
-                self.filled as i32,
+                self.rows.len() as i32,
                 pg_sys::GetCurrentCommandId(true),
                 0,
                 std::ptr::null_mut(),
             );
-            for slot in &self.slots[..self.filled] {
+            self.tids.extend(self.slots[..self.rows.len()].iter().map(|slot| (**slot).tts_tid));
+        }
+    }
+
+    /// Puts a row's values where they lie in the tuple, which is all NULL.
+    fn lay_out(&self, row: &Row<N>, cells: &mut [pg_sys::Datum], nulls: &mut [bool]) {
+        for (place, value) in self.plan.places.iter().zip(row) {
+            if let Some(value) = value {
+                cells[*place] = *value;
+                nulls[*place] = false;
+            }
+        }
+    }
+
+    /// Enters the rows just written into an index, if it takes any. It is locked until the end of the transaction, as the table is.
+    unsafe fn enter(&self, index: &PlainIndex) {
+        let mut entered = self.rows.iter().zip(&self.tids).filter(|(row, _)| index.takes(*row)).peekable();
+        if entered.peek().is_none() {
+            return;
+        }
+        let unique = if index.unique {
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
+        } else {
+            pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
+        };
+        unsafe {
+            let relation = pg_sys::index_open(index.id, pg_sys::RowExclusiveLock as i32);
+            for (row, tid) in entered {
+                let mut values = [pg_sys::Datum::null(); pg_sys::INDEX_MAX_KEYS as usize];
+                let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
+                for (place, column) in index.columns.iter().enumerate() {
+                    if let Some(value) = column.and_then(|column| row[column]) {
+                        (values[place], nulls[place]) = (value, false);
+                    }
+                }
+                pg_sys::index_insert(
+                    relation,
+                    values.as_mut_ptr(),
+                    nulls.as_mut_ptr(),
+                    &raw const *tid as *mut _,
+                    self.relation,
+                    unique,
+                    false,
+                    // A B-tree does not look at it.
+                    std::ptr::null_mut(),
+                );
+            }
+            pg_sys::index_close(relation, pg_sys::NoLock as i32);
+        }
+    }
+
+    /// The same for a table with an index that is no plain one.
+    unsafe fn enter_by_executor(&self) {
+        unsafe {
+            let state = pg_sys::CreateExecutorState();
+            let mut info =
+                pg_sys::ResultRelInfo { type_: pg_sys::NodeTag::T_ResultRelInfo, ..Default::default() };
+            info.ri_RelationDesc = self.relation;
+            let before = pg_sys::MemoryContextSwitchTo((*state).es_query_cxt);
+            pg_sys::ExecOpenIndices(&mut info, false);
+            pg_sys::MemoryContextSwitchTo(before);
+            for slot in &self.slots[..self.rows.len()] {
                 pg_sys::ExecInsertIndexTuples(
-                    self.info,
+                    &mut info,
                     *slot,
-                    self.state,
+                    state,
                     false,
                     false,
                     std::ptr::null_mut(),
@@ -141,12 +182,13 @@ impl<const N: usize> Inserter<N> {
                     #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
                     false,
                 );
+                if let Some(context) = (*state).es_per_tuple_exprcontext.as_ref() {
+                    pg_sys::MemoryContextReset(context.ecxt_per_tuple_memory);
+                }
             }
-            if let Some(context) = (*self.state).es_per_tuple_exprcontext.as_ref() {
-                pg_sys::MemoryContextReset(context.ecxt_per_tuple_memory);
-            }
+            pg_sys::ExecCloseIndices(&mut info);
+            pg_sys::FreeExecutorState(state);
         }
-        self.filled = 0;
     }
 
     /// Writes what is left and closes the table; its lock stays until the end of the transaction.
@@ -156,8 +198,6 @@ impl<const N: usize> Inserter<N> {
             for slot in &self.slots {
                 pg_sys::ExecDropSingleTupleTableSlot(*slot);
             }
-            pg_sys::ExecCloseIndices(self.info);
-            pg_sys::FreeExecutorState(self.state);
             pg_sys::relation_close(self.relation, pg_sys::NoLock as i32);
         }
     }

@@ -2,9 +2,10 @@
 
 use crate::cached::{self, Cached};
 use crate::identity::{OWNER, acting_as, own_role};
-use crate::inserter::{Columns, Inserter};
+use crate::inserter::Inserter;
 use crate::own_table::own_table;
 use crate::statement::{Seen, Statement};
+use crate::write_plan::Columns;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::ffi::CStr;

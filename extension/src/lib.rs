@@ -46,6 +46,7 @@ mod transform;
 mod transition;
 mod variant;
 mod wake;
+mod write_plan;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;

@@ -1,12 +1,14 @@
 //! Writing events and what is owed of them: one pass over the events, whatever their number.
 
+use crate::cached::Cached;
 use crate::identifier::Stamp;
-use crate::inserter::{Columns, Inserter};
+use crate::inserter::Inserter;
 use crate::leaf::{self, EVENT, EVENT_BODY};
 use crate::own_table::own_table;
 use crate::rendering::{self, Pinned};
 use crate::subscriber::Subscriber;
 use crate::variant::{self, Variant};
+use crate::write_plan::Columns;
 use crate::{catalogue, subscriber, wake};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -205,9 +207,13 @@ impl Queue {
     }
 }
 
+thread_local! {
+    static QUEUE: Cached<pg_sys::Oid> = const { Cached::new() };
+}
+
 fn open_queue() -> Inserter<11> {
-    Inserter::open(own_table(c"queue"), &QUEUE_COLUMNS)
-        .unwrap_or_else(|| error!("pg_webhook: webhook.queue was dropped"))
+    let queue = QUEUE.with(|known| *known.get(|| own_table(c"queue")));
+    Inserter::open(queue, &QUEUE_COLUMNS).unwrap_or_else(|| error!("pg_webhook: webhook.queue was dropped"))
 }
 
 // Not among pgrx's bindings.

@@ -34,6 +34,7 @@ mod furnished;
 mod held;
 mod hostile;
 mod idempotency;
+mod index;
 mod janitor;
 mod lifecycle;
 mod listen;

@@ -1,0 +1,121 @@
+//! How rows of a table of ours are written: where its columns lie, and which rows its indexes take. A session works that
+//! out once per table and keeps it until some relation changes.
+
+use crate::cached;
+use crate::table::attributes;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+/// Columns of a table in the order their values are given, by name: places in the tuple differ after upgrades.
+pub type Columns<const N: usize> = [&'static CStr; N];
+
+pub struct WritePlan {
+    /// Places of the columns in the tuple.
+    pub places: Vec<usize>,
+    /// None where one of the indexes is of another kind; an operator may have made one.
+    pub indexes: Option<Vec<PlainIndex>>,
+}
+
+/// A B-tree on columns, of all rows or of those in which some column is not NULL. To have PostgreSQL's executor form its
+/// entries and judge that condition costs more than the rest of a row.
+pub struct PlainIndex {
+    pub id: pg_sys::Oid,
+    pub unique: bool,
+    /// Which of the columns given stand in an entry; None is one that is never given, so NULL.
+    pub columns: Vec<Option<usize>>,
+    /// Which of the columns given has to have a value.
+    condition: Option<usize>,
+}
+
+impl PlainIndex {
+    unsafe fn of(index: pg_sys::Relation, places: &[usize]) -> Option<Self> {
+        unsafe {
+            let form = &*(*index).rd_index;
+            let is_plain = (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+                && form.indisready
+                && form.indimmediate
+                && !form.indisexclusion;
+            let numbers = form.indkey.values.as_slice(form.indnatts as usize);
+            // 0 is an expression.
+            if !is_plain || numbers.iter().any(|number| *number < 1) {
+                return None;
+            }
+            let column_of = |number: i16| places.iter().position(|place| *place == number as usize - 1);
+            let condition = pg_sys::RelationGetIndexPredicate(index);
+            let condition =
+                if condition.is_null() { None } else { Some(column_of(tested_for_null(condition)?)?) };
+            let columns = numbers.iter().map(|number| column_of(*number)).collect();
+            Some(Self { id: (*index).rd_id, unique: form.indisunique, columns, condition })
+        }
+    }
+
+    pub fn takes(&self, row: &[Option<pg_sys::Datum>]) -> bool {
+        self.condition.is_none_or(|column| row[column].is_some())
+    }
+}
+
+thread_local! {
+    /// By the tables' ids, with the number of relations' changes they were made at.
+    static PLANS: RefCell<(u64, HashMap<pg_sys::Oid, Rc<WritePlan>>)> = RefCell::default();
+}
+
+impl WritePlan {
+    /// # Safety
+    /// The relation is open and locked for writing.
+    pub unsafe fn of<const N: usize>(relation: pg_sys::Relation, columns: &Columns<N>) -> Rc<Self> {
+        let table = unsafe { (*relation).rd_id };
+        let changes = cached::relation_changes();
+        let known = PLANS.with_borrow_mut(|(as_of, plans)| {
+            if *as_of != changes {
+                (*as_of, *plans) = (changes, HashMap::new());
+            }
+            plans.get(&table).cloned()
+        });
+        known.unwrap_or_else(|| {
+            let fresh = Rc::new(unsafe { Self::make(relation, columns) });
+            PLANS.with_borrow_mut(|(_, plans)| plans.insert(table, fresh.clone()));
+            fresh
+        })
+    }
+
+    unsafe fn make<const N: usize>(relation: pg_sys::Relation, columns: &Columns<N>) -> Self {
+        unsafe {
+            let attributes = attributes((*relation).rd_att);
+            let place_of = |name: &&CStr| {
+                let place = attributes.iter().position(|a| CStr::from_ptr(a.attname.data.as_ptr()) == *name);
+                place.unwrap_or_else(|| pgrx::error!("pg_webhook: a table lacks column {name:?}"))
+            };
+            let places: Vec<usize> = columns.iter().map(place_of).collect();
+            let mut indexes = Some(Vec::new());
+            let list = pg_sys::RelationGetIndexList(relation);
+            for at in 0..list.as_ref().map_or(0, |list| list.length) {
+                let id = (*(*list).elements.add(at as usize)).oid_value;
+                let index = pg_sys::index_open(id, pg_sys::RowExclusiveLock as i32);
+                indexes = indexes.zip(PlainIndex::of(index, &places)).map(|(mut known, plain)| {
+                    known.push(plain);
+                    known
+                });
+                pg_sys::index_close(index, pg_sys::NoLock as i32);
+            }
+            Self { places, indexes }
+        }
+    }
+}
+
+/// The number of the column, if the condition is that it is not NULL.
+unsafe fn tested_for_null(condition: *mut pg_sys::List) -> Option<i16> {
+    unsafe {
+        let test = (*(*condition).elements).ptr_value.cast::<pg_sys::NullTest>();
+        if (*condition).length != 1
+            || (*test).xpr.type_ != pg_sys::NodeTag::T_NullTest
+            || (*test).nulltesttype != pg_sys::NullTestType::IS_NOT_NULL
+        {
+            return None;
+        }
+        let column = (*test).arg.cast::<pg_sys::Var>();
+        ((*column).xpr.type_ == pg_sys::NodeTag::T_Var && (*column).varattno > 0).then(|| (*column).varattno)
+    }
+}

@@ -164,6 +164,11 @@ fn add(
     batch.changed(table, &[source], old.as_ref(), new.as_ref());
 }
 
+/// Whether this transaction has changed rows of such a source.
+pub fn is_concerned() -> bool {
+    !MEMORY.get().is_null()
+}
+
 /// The transaction is over.
 pub fn forget() {
     CHANGES.with_borrow_mut(Vec::clear);

@@ -11,11 +11,19 @@ pub fn register() {
     }
 }
 
-#[pg_guard]
+/// Comes twice for every transaction of the session, most of which have nothing to do with events: a guard would be most
+/// of what that costs.
 unsafe extern "C-unwind" fn at_transaction_event(
     event: pg_sys::XactEvent::Type,
     _arg: *mut std::ffi::c_void,
 ) {
+    if wake::is_due() || per_transaction::is_concerned() {
+        unsafe { concerned(event) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn concerned(event: pg_sys::XactEvent::Type) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             per_transaction::flush();

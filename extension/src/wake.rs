@@ -25,6 +25,11 @@ pub fn on_commit() {
     unsafe { pg_sys::ForceSyncCommit() };
 }
 
+/// Whether there is something to tell or to forget.
+pub fn is_due() -> bool {
+    ENQUEUED.get()
+}
+
 /// Tells the workers, if this transaction, which is about to commit, has something for them.
 pub fn workers() {
     if ENQUEUED.replace(false) && lock::try_lock_wake() && !queue_is_filling() {

@@ -43,19 +43,22 @@ pub fn fill_random(buffer: &mut [u8]) {
 
 thread_local! {
     static GENERATOR: RefCell<(EventIdGenerator, RandomPool)> =
-        const { RefCell::new((EventIdGenerator::new(), RandomPool { words: [0; 64], left: 0 })) };
+        const { RefCell::new((EventIdGenerator::new(), RandomPool { words: [0; POOL_WORDS], left: 0 })) };
 }
+
+/// One call of OpenSSL's generator costs some 20 µs, however little is asked for.
+const POOL_WORDS: usize = 512;
 
 /// Random words, fetched many at a time: one call per id would cost more than the rest of the id.
 struct RandomPool {
-    words: [u64; 64],
+    words: [u64; POOL_WORDS],
     left: usize,
 }
 
 impl RandomPool {
     fn next(&mut self) -> u64 {
         if self.left == 0 {
-            let mut bytes = [0u8; 512];
+            let mut bytes = [0u8; POOL_WORDS * 8];
             fill_random(&mut bytes);
             for (word, chunk) in self.words.iter_mut().zip(bytes.chunks_exact(8)) {
                 *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());

@@ -3,6 +3,7 @@
 //! Common types are written directly; every other value goes through PostgreSQL's to_json(). Rendering happens as a
 //! role without any right, because to_json() calls casts that the owner of a type may have written.
 
+use crate::jsonb;
 use pgrx::pg_sys;
 use protocol::envelope::write_json_string;
 use std::cell::UnsafeCell;
@@ -159,7 +160,7 @@ impl Column {
                 Ok(())
             }
             Render::Jsonb => {
-                unsafe { with_output(pg_sys::F_JSONB_OUT, value, |text| out.push_str(text)) };
+                unsafe { jsonb::write(out, value) };
                 Ok(())
             }
             Render::Any { to_json } => {

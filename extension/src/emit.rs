@@ -4,12 +4,11 @@ use crate::identifier::{self, Stamp};
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::statement::{Seen, Statement};
 use crate::store::{self, NewEvent};
-use crate::{catalogue, guc, refuse, setting};
+use crate::{catalogue, guc, jsonb, refuse, setting};
 use pgrx::prelude::*;
 use pgrx::{pg_getarg, pg_getarg_datum, pg_sys};
 use protocol::event_type::EventType;
 use sha2::{Digest, Sha256};
-use std::ffi::CStr;
 
 /// Longest tenant and idempotency key, in bytes: they stand in indexes and headers.
 const NAME_BYTES_MAX: usize = 256;
@@ -40,14 +39,14 @@ fn webhook_emit(fcinfo: pg_sys::FunctionCallInfo) -> Option<pgrx::Uuid> {
         return None;
     }
     let deliver_at = deliver_at.and_then(check_deliver_at);
-    let data = unsafe { output(pg_sys::Oid::from(pg_sys::F_JSONB_OUT), data) };
+    let data = text_of(data);
     let stamp = identifier::next();
     if let Some(idempotency_key) = idempotency_key
-        && let Some(first) = claim(idempotency_key, tenant.as_deref(), event_type, data, stamp)
+        && let Some(first) = claim(idempotency_key, tenant.as_deref(), event_type, &data, stamp)
     {
         return Some(first);
     }
-    let body = render(stamp, event_type, data, None, None);
+    let body = render(stamp, event_type, &data, None, None);
     store::enqueue(&[NewEvent { stamp, event_type: event_type.into(), tenant, key, body, deliver_at }]);
     Some(pgrx::Uuid::from_bytes(stamp.id))
 }
@@ -67,9 +66,9 @@ fn emit_to(fcinfo: pg_sys::FunctionCallInfo) -> Option<pgrx::Uuid> {
     if guc::SUPPRESS.get() {
         return None;
     }
-    let data = unsafe { output(pg_sys::Oid::from(pg_sys::F_JSONB_OUT), data) };
+    let data = text_of(data);
     let stamp = identifier::next();
-    let body = render(stamp, event_type, data, None, None);
+    let body = render(stamp, event_type, &data, None, None);
     let event = NewEvent { stamp, event_type: event_type.into(), tenant, key: None, body, deliver_at: None };
     store::enqueue_to(endpoint_id, event);
     Some(pgrx::Uuid::from_bytes(stamp.id))
@@ -203,14 +202,8 @@ fn claim(key: &str, tenant: Option<&str>, event_type: &str, data: &str, stamp: S
     })
 }
 
-/// Text form of a value through its type's output function. PostgreSQL's text is UTF-8 here: other databases are
-/// refused when the extension is created.
-///
-/// # Safety
-/// `function` takes one argument of the value's type and returns cstring.
-unsafe fn output<'a>(function: pg_sys::Oid, value: pg_sys::Datum) -> &'a str {
-    unsafe {
-        let text = pg_sys::OidOutputFunctionCall(function, value);
-        std::str::from_utf8_unchecked(CStr::from_ptr(text).to_bytes())
-    }
+fn text_of(data: pg_sys::Datum) -> String {
+    let mut text = String::new();
+    unsafe { jsonb::write(&mut text, data) };
+    text
 }

@@ -24,6 +24,7 @@ mod guc;
 mod identifier;
 mod identity;
 mod inserter;
+mod jsonb;
 mod leaf;
 mod lock;
 mod own_table;

@@ -36,6 +36,7 @@ mod hostile;
 mod idempotency;
 mod index;
 mod janitor;
+mod jsonb;
 mod lifecycle;
 mod listen;
 mod log;

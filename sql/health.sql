@@ -92,6 +92,26 @@ BEGIN
 END
 $$;
 
+-- What update_health() does with a success at an endpoint that nothing was told of, for many at once, in the order of
+-- their ids. Returns the others, which may have recovered.
+-- The plan is kept: with what is ruled out there is but one, the index on the key.
+CREATE FUNCTION webhook.note_successes(endpoint_ids int[]) RETURNS int[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+AS $$
+#variable_conflict use_variable
+BEGIN
+  UPDATE webhook.endpoint_health h
+  SET last_success_at = clock_timestamp(), consecutive_failures = 0, failing_since = NULL, failed_attempts = 0
+  WHERE h.endpoint_id = ANY (endpoint_ids) AND h.told IS NULL AND (h.failing_since IS NOT NULL
+    OR h.last_success_at IS NULL OR h.last_success_at < clock_timestamp() - interval '1 minute');
+  RETURN ARRAY(SELECT h.endpoint_id FROM webhook.endpoint_health h WHERE h.endpoint_id = ANY (endpoint_ids) AND h.told IS NOT NULL);
+END
+$$;
+
 -- Enabled again, an endpoint gets a fresh start: its past would disable it at the first failure.
 CREATE FUNCTION webhook.forgive_endpoint() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER

@@ -1,9 +1,11 @@
-//! Which partition of webhook.event or webhook.event_body an id belongs to: what tuple routing would find, looked up once per session.
+//! Which partition of webhook.event, webhook.event_body or webhook.attempt an id belongs to: what tuple routing would find,
+//! looked up once per session.
 
 use crate::cached::{self, Cached};
 use crate::identity::{OWNER, acting_as, own_role};
 use crate::inserter::Inserter;
 use crate::own_table::own_table;
+use crate::probe::{Found, KeyColumn, Probe};
 use crate::statement::{Seen, Statement};
 use crate::write_plan::Columns;
 use pgrx::pg_sys;
@@ -55,6 +57,7 @@ impl Parent {
 thread_local! {
     pub static EVENT: Parent = const { Parent::new(c"event", c"event_default") };
     pub static EVENT_BODY: Parent = const { Parent::new(c"event_body", c"event_body_default") };
+    pub static ATTEMPT: Parent = const { Parent::new(c"attempt", c"attempt_default") };
     static DATED: Statement = const { Statement::new(
         c"SELECT l.leaf::pg_catalog.oid, l.from_id, l.to_id FROM webhook.leaf l \
           WHERE l.parent OPERATOR(pg_catalog.=) $1", &[pg_sys::TEXTOID]) };
@@ -80,8 +83,11 @@ impl<const N: usize> Writer<N> {
         {
             other.finish();
         }
-        let (inserter, _) =
-            self.open.get_or_insert_with(|| self.parent.with(|parent| open(parent, id, self.columns)));
+        let (inserter, _) = self.open.get_or_insert_with(|| {
+            self.parent.with(|parent| {
+                open(parent, id, |table| Inserter::open(table, self.columns), Inserter::finish)
+            })
+        });
         inserter.add(values);
     }
 
@@ -93,16 +99,54 @@ impl<const N: usize> Writer<N> {
     }
 }
 
+/// Looks rows up in whichever partitions their ids belong to: by N columns, the id among them, M columns of each.
+pub struct Reader<const N: usize, const M: usize> {
+    parent: &'static LocalKey<Parent>,
+    key: [KeyColumn; N],
+    columns: [&'static CStr; M],
+    open: Vec<(Probe<N, M>, Bounds)>,
+}
+
+impl<const N: usize, const M: usize> Reader<N, M> {
+    pub fn new(parent: &'static LocalKey<Parent>, key: [KeyColumn; N], columns: [&'static CStr; M]) -> Self {
+        Self { parent, key, columns, open: Vec::new() }
+    }
+
+    /// The row with this key, of an id, as [`Probe::find`].
+    pub fn find(&mut self, id: &Id, key: [pg_sys::Datum; N]) -> Option<Found<M>> {
+        let known = self.open.iter().position(|(_, bounds)| bounds.hold(id));
+        let place = known.unwrap_or_else(|| {
+            let lock = pg_sys::AccessShareLock;
+            let probe = |table| Probe::open(table, lock, self.key, self.columns);
+            self.open.push(self.parent.with(|parent| open(parent, id, probe, Probe::close)));
+            self.open.len() - 1
+        });
+        self.open[place].0.find(key)
+    }
+
+    /// Closes the partitions.
+    pub fn finish(self) {
+        for (probe, _) in self.open {
+            probe.close();
+        }
+    }
+}
+
 /// Opens the partition this id goes to. The bounds say which other ids go there as well.
-fn open<const N: usize>(parent: &Parent, id: &Id, columns: &Columns<N>) -> (Inserter<N>, Bounds) {
+fn open<T>(
+    parent: &Parent,
+    id: &Id,
+    open: impl Fn(pg_sys::Oid) -> Option<T>,
+    close: impl Fn(T),
+) -> (T, Bounds) {
     loop {
         let leaves = parent.leaves.get(|| load(parent));
         let found = leaves.dated.iter().find(|(bounds, _)| bounds.hold(id));
         let (bounds, table) = found.copied().unwrap_or_else(|| (leaves.gap_at(id), leaves.default));
         // Taking the lock brings news of partitions attached or dropped meanwhile.
-        match Inserter::open(table, columns) {
-            Some(inserter) if parent.leaves.is_fresh() => return (inserter, bounds),
-            Some(outdated) => outdated.finish(),
+        match open(table) {
+            Some(opened) if parent.leaves.is_fresh() => return (opened, bounds),
+            Some(outdated) => close(outdated),
             None => parent.leaves.forget(),
         }
     }

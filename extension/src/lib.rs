@@ -6,6 +6,7 @@
 // PostgreSQL's own functions are unsafe to call; no other crate may.
 #![allow(unsafe_code)]
 
+mod attempts;
 mod backoff;
 mod batch;
 mod body_function;
@@ -18,7 +19,9 @@ mod column;
 mod current;
 mod ddl;
 mod document;
+mod elements;
 mod emit;
+mod ended;
 mod explain;
 mod guc;
 mod identifier;
@@ -27,8 +30,10 @@ mod inserter;
 mod jsonb;
 mod leaf;
 mod lock;
+mod owed;
 mod own_table;
 mod per_transaction;
+mod probe;
 mod rendering;
 mod scratch;
 mod setting;

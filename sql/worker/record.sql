@@ -1,3 +1,16 @@
+-- Deletes the queue's rows of deliveries that have ended, as they were read; returns how many. Not those whose outcome is `retry`,
+-- nor what another transaction changed: that takes a statement of its own.
+CREATE FUNCTION webhook.end_deliveries(endpoint_ids int[], event_ids uuid[], xids bigint[], outcomes text[]) RETURNS int
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'end_deliveries_wrapper';
+
+-- Writes rows of webhook.attempt, but for what `known` or `stays` has true. False: nothing was written, for the table has triggers.
+CREATE FUNCTION webhook.log_attempts(
+  recorded_at timestamptz, event_ids uuid[], ids uuid[], endpoint_ids int[], numbers int[], started_ats timestamptz[],
+  durations_s float8[], status_codes int[], outcomes text[], errors text[], urls text[], remote_addresses text[],
+  request_headers text[], response_headers text[], response_bodies text[], known boolean[], stays boolean[]
+) RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'log_attempts_wrapper';
+
 -- Outcomes of attempts, many endpoints' in one transaction. All arrays have one element per outcome.
 --
 --   endpoint_ids, event_ids, xids, attempts   the queue row as it was read: an outcome applies only to that row. If a
@@ -30,11 +43,15 @@ DECLARE
   state record;
   reason text;
   gone int;
+  late int;
   renewed int := 0;
   ids uuid[] := attempt_ids;
   known boolean[];
   stays boolean[];
   recorded_at timestamptz;
+  is_plain boolean;
+  delivering int[];
+  recovered int[];
 BEGIN
   IF 'skipped' = ANY (outcomes) THEN
     stays := ARRAY(
@@ -46,12 +63,16 @@ BEGIN
       FROM unnest(outcomes, stays) WITH ORDINALITY AS o (outcome, stays, place) ORDER BY o.place
     );
   END IF;
-  DELETE FROM webhook.queue q
-  USING unnest(endpoint_ids, event_ids, xids, outcomes) AS o (endpoint_id, event_id, xid, outcome)
-  WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.xid = o.xid::text::xid8
-    AND o.outcome <> 'retry';
-
-  GET DIAGNOSTICS gone = ROW_COUNT;
+  gone := webhook.end_deliveries(endpoint_ids, event_ids, xids, outcomes);
+  IF gone < cardinality(array_remove(outcomes, 'retry')) THEN
+    -- Renewed, or ended by others; or a transaction had it locked, and has ended.
+    DELETE FROM webhook.queue q
+    USING unnest(endpoint_ids, event_ids, xids, outcomes) AS o (endpoint_id, event_id, xid, outcome)
+    WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.xid = o.xid::text::xid8
+      AND o.outcome <> 'retry';
+    GET DIAGNOSTICS late = ROW_COUNT;
+    gone := gone + late;
+  END IF;
   IF gone < cardinality(event_ids) THEN
     UPDATE webhook.queue q
     SET attempts = q.attempts + CASE WHEN o.number > 0 THEN 1 ELSE 0 END,
@@ -82,16 +103,30 @@ BEGIN
     );
   END IF;
 
-  INSERT INTO webhook.attempt (event_id, id, endpoint_id, number, started_at, recorded_at, duration, status_code, final, outcome,
-    error, url, remote_address, request_headers, response_headers, response_body)
-  SELECT o.event_id, o.id, o.endpoint_id, o.number, o.started_at, recorded_at,
-    make_interval(secs => o.duration_s), o.status_code, o.outcome <> 'retry', o.outcome, o.error, o.url,
-    o.remote_address, o.request_headers::jsonb, o.response_headers::jsonb, o.response_body
-  FROM unnest(endpoint_ids, event_ids, outcomes, numbers, ids, started_ats, durations_s, status_codes, errors,
-      urls, remote_addresses, request_headers, response_headers, response_bodies, known, stays)
-    AS o (endpoint_id, event_id, outcome, number, id, started_at, duration_s, status_code, error, url,
-      remote_address, request_headers, response_headers, response_body, known, stays)
-  WHERE o.known IS NOT TRUE AND o.stays IS NOT TRUE;
+  IF NOT webhook.log_attempts(recorded_at, event_ids, ids, endpoint_ids, numbers, started_ats, durations_s, status_codes,
+    outcomes, errors, urls, remote_addresses, request_headers, response_headers, response_bodies, known, stays)
+  THEN
+    INSERT INTO webhook.attempt (event_id, id, endpoint_id, number, started_at, recorded_at, duration, status_code, final, outcome,
+      error, url, remote_address, request_headers, response_headers, response_body)
+    SELECT o.event_id, o.id, o.endpoint_id, o.number, o.started_at, recorded_at,
+      make_interval(secs => o.duration_s), o.status_code, o.outcome <> 'retry', o.outcome, o.error, o.url,
+      o.remote_address, o.request_headers::jsonb, o.response_headers::jsonb, o.response_body
+    FROM unnest(endpoint_ids, event_ids, outcomes, numbers, ids, started_ats, durations_s, status_codes, errors,
+        urls, remote_addresses, request_headers, response_headers, response_bodies, known, stays)
+      AS o (endpoint_id, event_id, outcome, number, id, started_at, duration_s, status_code, error, url,
+        remote_address, request_headers, response_headers, response_body, known, stays)
+    WHERE o.known IS NOT TRUE AND o.stays IS NOT TRUE;
+  END IF;
+
+  is_plain := 'delivered' = ALL (outcomes) AND known IS NULL AND array_remove(disables, NULL) = '{}';
+  delivering := CASE WHEN is_plain THEN endpoint_ids ELSE ARRAY(
+    SELECT DISTINCT o.endpoint_id FROM unnest(endpoint_ids, outcomes, known) AS o (endpoint_id, outcome, known)
+    WHERE o.outcome = 'delivered' AND o.known IS NOT TRUE
+  ) END;
+  recovered := webhook.note_successes(delivering);
+  IF is_plain AND recovered = '{}' THEN
+    RETURN;
+  END IF;
 
   FOR state IN
     SELECT o.endpoint_id,
@@ -105,7 +140,9 @@ BEGIN
     FROM unnest(endpoint_ids, event_ids, outcomes, status_codes, errors, disables, known, stays)
       AS o (endpoint_id, event_id, outcome, status_code, error, disable, known, stays)
     WHERE o.known IS NOT TRUE AND o.stays IS NOT TRUE
-    GROUP BY o.endpoint_id ORDER BY o.endpoint_id
+    GROUP BY o.endpoint_id
+    HAVING NOT bool_or(o.outcome = 'delivered') OR max(o.disable) IS NOT NULL OR o.endpoint_id = ANY (recovered)
+    ORDER BY o.endpoint_id
   LOOP
     reason := webhook.update_health(state.endpoint_id, state.delivered, state.failed::int, state.attempts::int,
       state.event_id, state.error, state.disable);

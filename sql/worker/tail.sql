@@ -22,42 +22,9 @@ CREATE TYPE webhook.owed AS (
   revision bigint
 );
 
--- A body that is not the event's own. A function, so that reads of others plan nothing of it.
-CREATE FUNCTION webhook.variant_body(event_id uuid, variant int) RETURNS text
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RETURN (SELECT b.body FROM webhook.event_body b WHERE b.event_id = $1 AND b.variant = $2);
-END
-$$;
-
 -- Loads queue rows for sending, in the order given; bodies until `page_bytes` are used up, the first always.
 CREATE FUNCTION webhook.load_owed(rows webhook.queue[], page_bytes bigint) RETURNS SETOF webhook.owed
-LANGUAGE sql STABLE ROWS 1000
-AS $$
-  SELECT NULL::text, l.endpoint_id, l.event_id, l.xid::text::bigint, l.attempts, l.step,
-    extract(epoch FROM l.due - now())::float8,
-    extract(epoch FROM now() - coalesce(l.restarted_at, l.created_at))::float8,
-    l.type, l.tenant, l.key, l.created_at, l.generation, l.signature, l.signed_at,
-    extract(epoch FROM clock_timestamp() - l.signed_at)::float8, l.size,
-    CASE WHEN l.place = 1 OR l.page_size <= page_bytes THEN l.body END, l.lane,
-    l.revision
-  FROM (
-    SELECT w.*, octet_length(w.body) AS size, sum(octet_length(w.body)) OVER (ORDER BY w.place) AS page_size
-    FROM (
-      SELECT q.*, e.type, e.tenant, e.key, e.created_at,
-        CASE WHEN q.variant IS NULL THEN e.body ELSE webhook.variant_body(q.event_id, q.variant) END AS body,
-        (SELECT p.revision FROM webhook.endpoint p WHERE p.id = q.endpoint_id) AS revision
-      FROM unnest(rows) WITH ORDINALITY
-        AS q (event_id, xid, due, signed_at, restarted_at, endpoint_id, attempts, step, generation, variant, signature, lane, place)
-      LEFT JOIN webhook.event e ON e.id = q.event_id
-      -- Once for each row, however often it is used above.
-      OFFSET 0
-    ) w
-  ) l
-  ORDER BY l.place
-$$;
+LANGUAGE c STABLE STRICT ROWS 1000 AS 'MODULE_PATHNAME', 'load_owed_wrapper';
 
 -- New rows: those that the snapshot `since` could not see, for endpoints in `owned` slots (NULL: all) that are not in
 -- `muted` (whose actors read their own backlog). Pages go by (xid, event_id), whole events at a time: give the last

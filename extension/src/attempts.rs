@@ -1,6 +1,7 @@
 //! Writing the log of attempts: rows straight into the partition they belong to, without the executor.
 
 use crate::elements::{Elements, text};
+use crate::flat_object;
 use crate::inserter::Columns;
 use crate::leaf::{ATTEMPT, Writer};
 use crate::own_table::own_table;
@@ -115,6 +116,13 @@ unsafe extern "C-unwind" {
 
 unsafe fn jsonb(json: pg_sys::Datum) -> pg_sys::Datum {
     unsafe {
+        if let Some(container) = flat_object::container(text(json)) {
+            let bytes = size_of::<u32>() + container.len();
+            let made = pg_sys::palloc(bytes).cast::<u8>();
+            pgrx::varlena::set_varsize_4b(made.cast(), bytes as i32);
+            made.add(size_of::<u32>()).copy_from_nonoverlapping(container.as_ptr(), container.len());
+            return pg_sys::Datum::from(made);
+        }
         let text = pg_sys::text_to_cstring(json.cast_mut_ptr());
         pg_sys::DirectFunctionCall1Coll(Some(jsonb_in), pg_sys::InvalidOid, pg_sys::Datum::from(text))
     }

@@ -19,9 +19,29 @@ const COLUMNS: usize = 20;
 #[pg_extern(sql = false)]
 fn load_owed(fcinfo: pg_sys::FunctionCallInfo) {
     let rows = unsafe { Elements::of_argument(fcinfo, 0) };
-    let page_bytes = unsafe { pgrx::fcinfo::pg_getarg_datum(fcinfo, 1) }.map_or(0, |bytes| bytes.value());
     let result = unsafe { Rows::returned_by(fcinfo) };
+    load(rows, fcinfo, &result);
+}
+
+/// webhook.load_page(rows, page_bytes, next_due): the same after a row that has the snapshot it was read with, the number of rows
+/// as size, and as due_in_s when the next is due.
+#[pg_extern(sql = false)]
+fn load_page(fcinfo: pg_sys::FunctionCallInfo) {
+    let rows = unsafe { Elements::of_argument(fcinfo, 0) };
+    let next_due = unsafe { pgrx::fcinfo::pg_getarg_datum(fcinfo, 2) };
+    let result = unsafe { Rows::returned_by(fcinfo) };
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let mut head = [None; COLUMNS];
+    head[SNAPSHOT] = Some(unsafe { snapshot() });
+    head[DUE_IN_S] = next_due.map(|due| seconds(time(due) - now));
+    head[SIZE] = Some(pg_sys::Datum::from(rows.as_ref().map_or(0, Elements::len) as i32));
+    result.add(head);
+    load(rows, fcinfo, &result);
+}
+
+fn load(rows: Option<Elements>, fcinfo: pg_sys::FunctionCallInfo, result: &Rows) {
     let Some(rows) = rows.filter(|rows| rows.len() > 0) else { return };
+    let page_bytes = unsafe { pgrx::fcinfo::pg_getarg_datum(fcinfo, 1) }.map_or(0, |bytes| bytes.value());
     let mut loader = Loader::new();
     let mut used = 0;
     for place in 0..rows.len() {
@@ -38,7 +58,35 @@ fn load_owed(fcinfo: pg_sys::FunctionCallInfo) {
     loader.finish();
 }
 
+// pgrx has them for calls only, not as pointers to functions.
+unsafe extern "C-unwind" {
+    fn pg_current_snapshot(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    fn pg_snapshot_out(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+}
+
+/// pg_current_snapshot(), as text.
+unsafe fn snapshot() -> pg_sys::Datum {
+    unsafe {
+        let none = pg_sys::InvalidOid;
+        let current =
+            pg_sys::DirectFunctionCall1Coll(Some(pg_current_snapshot), none, pg_sys::Datum::from(0usize));
+        let written = pg_sys::DirectFunctionCall1Coll(Some(pg_snapshot_out), none, current);
+        pg_sys::Datum::from(pg_sys::cstring_to_text(written.cast_mut_ptr()))
+    }
+}
+
+fn time(at: pg_sys::Datum) -> pg_sys::TimestampTz {
+    at.value() as pg_sys::TimestampTz
+}
+
+/// Of microseconds, as float8.
+fn seconds(us: i64) -> pg_sys::Datum {
+    pg_sys::Datum::from((us as f64 / 1e6).to_bits())
+}
+
 /// Places in webhook.owed.
+const SNAPSHOT: usize = 0;
+const DUE_IN_S: usize = 6;
 const SIZE: usize = 16;
 const BODY: usize = 17;
 
@@ -121,8 +169,6 @@ impl Loader {
         };
         let began = self.transaction_began;
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
-        let seconds = |us: i64| Some(pg_sys::Datum::from((us as f64 / 1e6).to_bits()));
-        let time = |at: pg_sys::Datum| at.value() as pg_sys::TimestampTz;
         [
             None,
             Some(endpoint_id),
@@ -130,8 +176,8 @@ impl Loader {
             xid,
             attempts,
             step,
-            due.and_then(|due| seconds(time(due) - began)),
-            restarted_at.or(created_at).and_then(|since| seconds(began - time(since))),
+            due.map(|due| seconds(time(due) - began)),
+            restarted_at.or(created_at).map(|since| seconds(began - time(since))),
             event_type,
             tenant,
             key,
@@ -139,7 +185,7 @@ impl Loader {
             generation,
             signature,
             signed_at,
-            signed_at.and_then(|at| seconds(now - time(at))),
+            signed_at.map(|at| seconds(now - time(at))),
             None,
             body,
             lane,

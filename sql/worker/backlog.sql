@@ -4,10 +4,50 @@
 -- Whether an endpoint's deliveries go in order. Of each lane only the first is then of interest: `worker_backlog` and
 -- `worker_due` leave out the others, which may be many.
 CREATE FUNCTION webhook.in_order(endpoint int) RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce((SELECT e.ordered AND e.status <> 'disabled' FROM webhook.endpoint e WHERE e.id = endpoint), false)
+BEGIN
+  RETURN coalesce((SELECT e.ordered AND e.status <> 'disabled' FROM webhook.endpoint e WHERE e.id = endpoint), false);
+END
+$$;
+
+-- A page of `worker_backlog` of an endpoint whose deliveries go in order.
+CREATE FUNCTION webhook.ordered_backlog(endpoint int, after_event uuid, within pg_snapshot, page_rows int)
+RETURNS webhook.queue[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+AS $$
+BEGIN
+  RETURN ARRAY(
+    SELECT q FROM webhook.queue q
+    WHERE q.endpoint_id = endpoint AND q.event_id > after_event AND q.due IS NULL
+      AND (within IS NULL OR pg_visible_in_snapshot(q.xid, within))
+      AND (q.lane IS NULL OR NOT EXISTS (SELECT FROM webhook.queue p
+        WHERE p.endpoint_id = endpoint AND p.lane = q.lane AND p.event_id < q.event_id))
+    ORDER BY q.endpoint_id, q.event_id LIMIT page_rows
+  );
+END
+$$;
+
+-- A page of `worker_due` of an endpoint whose deliveries go in order.
+CREATE FUNCTION webhook.ordered_due(endpoint int, present timestamptz, page_rows int) RETURNS webhook.queue[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
+AS $$
+BEGIN
+  RETURN ARRAY(
+    SELECT q FROM webhook.queue q
+    WHERE q.endpoint_id = endpoint AND q.due <= present
+      AND (q.lane IS NULL OR NOT EXISTS (SELECT FROM webhook.queue p
+        WHERE p.endpoint_id = endpoint AND p.lane = q.lane AND p.event_id < q.event_id))
+    ORDER BY q.endpoint_id, q.due LIMIT page_rows
+  );
+END
 $$;
 
 -- Rows due as soon as possible, in the order of their events, after `after_event` (NULL: from the start).
@@ -17,29 +57,27 @@ CREATE FUNCTION webhook.worker_backlog(
 ) RETURNS SETOF webhook.owed
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_bitmapscan = off
+SET enable_sort = off
 AS $$
 DECLARE
   first_page pg_snapshot := within;
   cursor_event uuid := coalesce(after_event, '00000000-0000-0000-0000-000000000000');
-  ordered boolean := webhook.in_order(endpoint);
   page webhook.queue[];
 BEGIN
-  page := ARRAY(
-    SELECT q FROM webhook.queue q
-    WHERE q.endpoint_id = endpoint AND q.event_id > cursor_event AND q.due IS NULL
-      AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
-      AND (NOT ordered OR q.lane IS NULL OR NOT EXISTS (SELECT FROM webhook.queue p
-        WHERE p.endpoint_id = endpoint AND p.lane = q.lane AND p.event_id < q.event_id))
-    ORDER BY q.endpoint_id, q.event_id LIMIT page_rows
-  );
-  RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
-    NULL::float8, NULL::float8, NULL::text, NULL::text, NULL::text, NULL::timestamptz, NULL::int, NULL::text,
-    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint, NULL::bigint;
-  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
+  IF webhook.in_order(endpoint) THEN
+    page := webhook.ordered_backlog(endpoint, cursor_event, first_page, page_rows);
+  ELSE
+    page := ARRAY(
+      SELECT q FROM webhook.queue q
+      WHERE q.endpoint_id = endpoint AND q.event_id > cursor_event AND q.due IS NULL
+        AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
+      ORDER BY q.endpoint_id, q.event_id LIMIT page_rows
+    );
+  END IF;
+  RETURN QUERY SELECT o.* FROM webhook.load_page(page, page_bytes, NULL) o;
 END
 $$;
 COMMENT ON FUNCTION webhook.worker_backlog(int, uuid, text, int, bigint)
@@ -50,29 +88,27 @@ COMMENT ON FUNCTION webhook.worker_backlog(int, uuid, text, int, bigint)
 CREATE FUNCTION webhook.worker_due(endpoint int, page_rows int, page_bytes bigint) RETURNS SETOF webhook.owed
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_bitmapscan = off
+SET enable_sort = off
 AS $$
 DECLARE
   -- A variable: an index is not searched by a volatile function.
   present timestamptz := clock_timestamp();
-  next_due timestamptz := (SELECT min(q.due) FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due > present);
-  ordered boolean := webhook.in_order(endpoint);
+  next_due timestamptz := (SELECT q.due FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due > present
+    ORDER BY q.endpoint_id, q.due LIMIT 1);
   page webhook.queue[];
 BEGIN
-  page := ARRAY(
-    SELECT q FROM webhook.queue q
-    WHERE q.endpoint_id = endpoint AND q.due <= present
-      AND (NOT ordered OR q.lane IS NULL OR NOT EXISTS (SELECT FROM webhook.queue p
-        WHERE p.endpoint_id = endpoint AND p.lane = q.lane AND p.event_id < q.event_id))
-    ORDER BY q.endpoint_id, q.due LIMIT page_rows
-  );
-  RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
-    extract(epoch FROM next_due - clock_timestamp())::float8, NULL::float8, NULL::text, NULL::text, NULL::text,
-    NULL::timestamptz, NULL::int, NULL::text, NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint, NULL::bigint;
-  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
+  IF webhook.in_order(endpoint) THEN
+    page := webhook.ordered_due(endpoint, present, page_rows);
+  ELSE
+    page := ARRAY(
+      SELECT q FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due <= present
+      ORDER BY q.endpoint_id, q.due LIMIT page_rows
+    );
+  END IF;
+  RETURN QUERY SELECT o.* FROM webhook.load_page(page, page_bytes, next_due) o;
 END
 $$;
 COMMENT ON FUNCTION webhook.worker_due(int, int, bigint) IS 'Worker: retries and delayed events whose time has come';
@@ -81,10 +117,10 @@ COMMENT ON FUNCTION webhook.worker_due(int, int, bigint) IS 'Worker: retries and
 CREATE FUNCTION webhook.worker_heads(endpoint int, lanes bigint[], page_bytes bigint) RETURNS SETOF webhook.owed
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_bitmapscan = off
+SET enable_sort = off
 AS $$
 DECLARE
   page webhook.queue[] := ARRAY(

@@ -2,8 +2,11 @@
 -- with (its first row, which has nothing else), so that the next one can ask for just what it could not see.
 --
 -- They are STABLE, so that the snapshot of the calling statement, the one pg_current_snapshot() returns, is also the
--- one that reads the rows. The planner is pinned: a plan made while the queue was empty must not be kept when a
--- million rows have come (it would be a nested loop of sequential scans).
+-- one that reads the rows.
+--
+-- Plans are made once a session, for these are called often: made while the queue was empty, one must be right when a
+-- million rows have come. So the planner is left no choice: what is read has an order that only one index gives, and neither
+-- sorting nor reading without an index is allowed. Where that does not hold (ordered endpoints), a plan is made each time.
 
 -- A delivery as the worker takes it from the queue.
 --   xid         top-level transaction that made or renewed the row; outcomes apply only to the row they saw
@@ -26,6 +29,10 @@ CREATE TYPE webhook.owed AS (
 CREATE FUNCTION webhook.load_owed(rows webhook.queue[], page_bytes bigint) RETURNS SETOF webhook.owed
 LANGUAGE c STABLE STRICT ROWS 1000 AS 'MODULE_PATHNAME', 'load_owed_wrapper';
 
+-- The same after a row of the snapshot, the number of rows as size, and as due_in_s when the next is due.
+CREATE FUNCTION webhook.load_page(rows webhook.queue[], page_bytes bigint, next_due timestamptz) RETURNS SETOF webhook.owed
+LANGUAGE c STABLE ROWS 1000 AS 'MODULE_PATHNAME', 'load_page_wrapper';
+
 -- New rows: those that the snapshot `since` could not see, for endpoints in `owned` slots (NULL: all) that are not in
 -- `muted` (whose actors read their own backlog). Pages go by (xid, event_id), whole events at a time: give the last
 -- row of the page before as `after_xid`, `after_event`, and the snapshot of the first page as `within`. `since`
@@ -36,10 +43,10 @@ CREATE FUNCTION webhook.worker_tail(
 ) RETURNS SETOF webhook.owed
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
+SET enable_bitmapscan = off
+SET enable_sort = off
 AS $$
 DECLARE
   past pg_snapshot := since;
@@ -66,10 +73,7 @@ BEGIN
     ) fresh
     ORDER BY xid, event_id FETCH FIRST page_rows ROWS WITH TIES
   );
-  RETURN QUERY SELECT pg_current_snapshot()::text, NULL::int, NULL::uuid, NULL::bigint, NULL::int, NULL::int,
-    NULL::float8, NULL::float8, NULL::text, NULL::text, NULL::text, NULL::timestamptz, NULL::int, NULL::text,
-    NULL::timestamptz, NULL::float8, cardinality(page), NULL::text, NULL::bigint, NULL::bigint;
-  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
+  RETURN QUERY SELECT o.* FROM webhook.load_page(page, page_bytes, NULL) o;
 END
 $$;
 COMMENT ON FUNCTION webhook.worker_tail(int, int[], int[], text, text, bigint, uuid, int, bigint)

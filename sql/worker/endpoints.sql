@@ -33,7 +33,8 @@ AS $$
   FROM webhook.endpoint e
   LEFT JOIN webhook.endpoint_health h ON h.endpoint_id = e.id
   LEFT JOIN webhook.signature_scheme sc ON sc.name = e.scheme
-  WHERE (worker_endpoints.ids IS NULL OR e.id = ANY (worker_endpoints.ids))
+  -- One array, which an index is searched for: with OR every endpoint would be compared with every id.
+  WHERE e.id = ANY (coalesce(worker_endpoints.ids, ARRAY(SELECT every.id FROM webhook.endpoint every)))
     AND (worker_endpoints.owned IS NULL OR e.id % worker_endpoints.slots = ANY (worker_endpoints.owned))
 $$;
 

@@ -6,6 +6,7 @@ mod arming;
 mod attach;
 mod attach_ddl;
 mod bad_input;
+mod beside_executor;
 mod bind_address;
 mod callback;
 mod capture;

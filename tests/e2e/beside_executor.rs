@@ -1,0 +1,185 @@
+//! What the worker reads and records beside PostgreSQL's executor is what statements would have read and written.
+
+use crate::partition::{days_pass, old_event, owe};
+use harness::{Answer, Database, Receiver, Worker};
+
+#[tokio::test]
+async fn headers_are_kept_as_postgresql_would_read_them() {
+    let database = Database::new().await;
+    let forty = (1..=40).map(|n| format!(r#""x-{n}":"{}""#, "v".repeat(n * 3))).collect::<Vec<_>>().join(",");
+    let forty = format!("{{{forty}}}");
+    for headers in [
+        "{}",
+        r#"{"date":"Sat, 21 Nov 2026 19:00:00 GMT"}"#,
+        r#"{"zz":"1","b":"2","aaa":"3","a":""}"#,
+        r#"{"twice":"first","other":"x","twice":"last"}"#,
+        r#"{"quoted":"a \"b\" \\ c","plain":"x"}"#,
+        r#"{"accent":"é — ü","é":"name"}"#,
+        r#"{ "spaced" : "x" }"#,
+        r#"{"number":1,"list":["a"],"none":null}"#,
+        &forty,
+    ] {
+        database
+            .run(&format!(
+                "SELECT webhook.log_attempts(now(), ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{{1}}', '{{1}}',
+                   ARRAY[now()], '{{0.25}}', '{{200}}', '{{delivered}}', '{{NULL}}', '{{NULL}}', '{{NULL}}',
+                   ARRAY[$h${headers}$h$], ARRAY[NULL], ARRAY['ok'], NULL, NULL)"
+            ))
+            .await;
+        let same = database
+            .rows(&format!(
+                "WITH read AS (SELECT $h${headers}$h$::jsonb AS headers),
+                   taken AS (DELETE FROM webhook.attempt RETURNING *)
+                 SELECT request_headers = headers, request_headers::text = headers::text,
+                   pg_column_size(request_headers || '{{}}') = pg_column_size(headers || '{{}}'),
+                   jsonb_hash(request_headers) = jsonb_hash(headers), response_headers IS NULL, duration,
+                   coalesce((SELECT bool_and(request_headers->k IS NOT DISTINCT FROM headers->k) FROM jsonb_object_keys(headers) k), true)
+                 FROM taken, read"
+            ))
+            .await;
+        assert_eq!(same, ["t|t|t|t|t|00:00:00.25|t"], "{headers}");
+    }
+    for broken in [r#"{"a":"b""#, "{\"a\":\"b\nc\"}", r#"{"a":"b"}x"#, r#"{"a":"b",}"#, "", r#"{"a"}"#] {
+        let error = database
+            .error(&format!(
+                "SELECT webhook.log_attempts(now(), ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{{1}}', '{{1}}',
+                   ARRAY[now()], '{{0.25}}', '{{200}}', '{{delivered}}', '{{NULL}}', '{{NULL}}', '{{NULL}}',
+                   ARRAY[$h${broken}$h$], ARRAY[NULL], ARRAY['ok'], NULL, NULL)"
+            ))
+            .await;
+        assert_eq!(error.code, "22P02", "{broken}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_is_written_to_the_leaf_of_its_event() {
+    let (database, receiver) = (Database::new().await, Receiver::start().await);
+    database.endpoint(&receiver.url("/")).await;
+    days_pass(&database, -3, 0).await;
+    let mut events = Vec::new();
+    for age in ["10 days", "3 days", "2 days", "1 day", "1 hour", "-20 days"] {
+        events.push(old_event(&database, age, "order.paid").await);
+    }
+    // Not in the order of their ids.
+    for event in events.iter().rev().step_by(2).chain(events.iter().step_by(2)) {
+        owe(&database, event).await;
+    }
+    let _worker = Worker::start(&database).await;
+    receiver.receives(6).await;
+    database.drained().await;
+    let leaves = database
+        .rows(
+            "SELECT replace(a.tableoid::regclass::text, 'attempt', 'event') = e.tableoid::regclass::text
+             FROM webhook.attempt a JOIN webhook.event e ON e.id = a.event_id",
+        )
+        .await;
+    assert_eq!(leaves, ["t"; 6]);
+    assert!(database.number("SELECT count(DISTINCT tableoid) FROM webhook.attempt").await >= 3);
+    let by_key = "SELECT count(*) FROM webhook.event e JOIN LATERAL (SELECT FROM webhook.attempt a WHERE a.event_id = e.id) a ON true";
+    database.run("SET enable_seqscan = off").await;
+    assert_eq!(database.number(by_key).await, 6, "and its indexes know it");
+}
+
+#[tokio::test]
+async fn triggers_on_the_queue_and_the_log_fire() {
+    let (database, receiver) = (Database::new().await, Receiver::start().await);
+    database.endpoint(&receiver.url("/")).await;
+    database
+        .run(
+            "CREATE TABLE seen (what text);
+             CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+               BEGIN INSERT INTO public.seen VALUES (TG_OP || ' ' || TG_LEVEL); RETURN NULL; END $$;
+             CREATE TRIGGER see AFTER DELETE ON webhook.queue FOR EACH ROW EXECUTE FUNCTION see();
+             CREATE TRIGGER see AFTER INSERT ON webhook.attempt FOR EACH ROW EXECUTE FUNCTION see();
+             SELECT webhook_emit('order.paid', '{}')",
+        )
+        .await;
+    let _worker = Worker::start(&database).await;
+    receiver.receives(1).await;
+    database.drained().await;
+    assert_eq!(database.rows("SELECT what FROM seen ORDER BY 1").await, ["DELETE ROW", "INSERT ROW"]);
+}
+
+#[tokio::test]
+async fn outcomes_of_every_kind_in_one_batch_are_each_recorded() {
+    let (database, receiver) = (Database::new().await, Receiver::start().await);
+    receiver.answers(|request| {
+        Answer::status(request.json()["data"]["status"].as_u64().map_or(200, |s| s as u16))
+    });
+    let (endpoint, _) = database.endpoint(&receiver.url("/")).await;
+    database
+        .run(&format!(
+            "UPDATE webhook.endpoint SET give_up_on = '{{[400,401)}}', max_in_flight = 64 WHERE id = {endpoint};
+             SELECT webhook_emit('order.paid', jsonb_build_object('status', (ARRAY[200, 400, 500])[1 + n % 3])) FROM generate_series(1, 300) n"
+        ))
+        .await;
+    let _worker = Worker::start(&database).await;
+    receiver.receives(300).await;
+    let outcomes = "SELECT string_agg(outcome || ' ' || status_code || ' ' || final || ' ' || n, ', ' ORDER BY outcome)
+                    FROM (SELECT outcome, status_code, final, count(*) AS n FROM webhook.attempt GROUP BY 1, 2, 3) a";
+    database.becomes(outcomes, "delivered 200 true 100, failed 400 true 100, retry 500 false 100").await;
+    let owed = "SELECT count(*) || ' ' || sum(attempts) || ' ' || count(due) FROM webhook.queue";
+    assert_eq!(database.text(owed).await, "100 100 100");
+}
+
+/// Buffers a call reads in the session that made its plans before.
+async fn buffers(session: &tokio_postgres::Client, call: &str) -> i64 {
+    let plan = Database::text_in(
+        session,
+        &format!("EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off, FORMAT json) SELECT * FROM {call}"),
+    )
+    .await;
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("a plan");
+    ["Shared Hit Blocks", "Shared Read Blocks"].iter().filter_map(|name| plan[0]["Plan"][name].as_i64()).sum()
+}
+
+#[tokio::test]
+async fn plans_made_on_an_empty_queue_are_right_for_a_long_one() {
+    let database = Database::new().await;
+    for _ in 0..3 {
+        database.endpoint("https://example.com/").await;
+    }
+    // The second is long, the third ordered. An ANALYZE would have plans made anew.
+    database
+        .run(
+            "UPDATE webhook.endpoint SET event_types = ARRAY['e' || id], ordered = id = 3;
+             ALTER TABLE webhook.queue SET (autovacuum_enabled = off)",
+        )
+        .await;
+    let session = database.session().await;
+    let before = Database::text_in(&session, "SELECT pg_current_snapshot()").await;
+    let tail = format!("webhook.worker_tail(8, NULL, '{{}}', '{before}', NULL, NULL, NULL, 20, 1000000)");
+    let backlog = |endpoint| format!("webhook.worker_backlog({endpoint}, NULL, NULL, 20, 1000000)");
+    let due = |endpoint| format!("webhook.worker_due({endpoint}, 20, 1000000)");
+    let heads = "webhook.worker_heads(3, ARRAY[webhook.lane('7'), webhook.lane('8')], 1000000)".to_owned();
+    let successes = "webhook.note_successes('{1,2,2,3}')".to_owned();
+    let calls: Vec<String> = [tail, heads, successes]
+        .into_iter()
+        .chain([1, 2, 3].map(backlog))
+        .chain([1, 2, 3].map(due))
+        .collect();
+    for call in &calls {
+        for _ in 0..7 {
+            buffers(&session, call).await;
+        }
+    }
+    database
+        .run(
+            "SELECT count(webhook_emit('e2', '{}')) FROM generate_series(1, 60000);
+             SELECT count(webhook_emit('e' || e, '{}', key => n::text)) FROM generate_series(1, 20) n, generate_series(1, 3) e;
+             UPDATE webhook.queue SET due = now() - interval '1 s' WHERE event_id IN (SELECT id FROM webhook.event WHERE key > '5')",
+        )
+        .await;
+    for call in &calls {
+        let read = buffers(&session, call).await;
+        assert!(read < 1_000, "{call} reads {read} buffers");
+    }
+    let rows = async |call: &str| {
+        Database::text_in(&session, &format!("SELECT count(*) FROM {call}"))
+            .await
+            .parse::<i64>()
+            .expect("a number")
+    };
+    assert_eq!(rows(&calls[0]).await, 21, "a page of the tail, and its head");
+    assert_eq!(rows(&calls[1]).await, 2, "a head each lane");
+}

@@ -171,8 +171,10 @@ async fn plans_made_on_an_empty_queue_are_right_for_a_long_one() {
         )
         .await;
     for call in &calls {
+        // What the session keeps of the catalogue is read again by the first.
+        buffers(&session, call).await;
         let read = buffers(&session, call).await;
-        assert!(read < 1_000, "{call} reads {read} buffers");
+        assert!(read < 500, "{call} reads {read} buffers");
     }
     let rows = async |call: &str| {
         Database::text_in(&session, &format!("SELECT count(*) FROM {call}"))

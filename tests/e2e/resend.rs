@@ -107,9 +107,10 @@ async fn an_empty_body_is_never_sent() {
     let scene = Scene::new().await;
     scene.gate.open();
     scene.change("SELECT webhook_pause(1)").await;
-    scene.emit(1).await;
-    // As a webhook_forget() leaves it whose snapshot is older than a resend: under REPEATABLE READ.
-    scene.database.run("UPDATE webhook.event SET body = '' WHERE type = 'load.came'").await;
+    // As a webhook_forget() leaves it whose snapshot is older than a resend: under REPEATABLE READ. In one transaction, for a
+    // worker may have read the body as soon as it is there.
+    let erased = "UPDATE webhook.event SET body = '' WHERE type = 'load.came'";
+    scene.database.run(&format!("BEGIN; SELECT webhook_emit('load.came', '{{}}'); {erased}; COMMIT")).await;
     scene.change("SELECT webhook_resume(1)").await;
     scene.emit(1).await;
     scene.database.drained().await;
@@ -136,4 +137,26 @@ async fn a_disabled_endpoint_is_resent_nothing_unless_it_keeps_what_waits() {
     scene.receiver.receives(2).await;
     scene.database.drained().await;
     assert_eq!(scene.outcomes().await, ["delivered|1"]);
+}
+
+#[tokio::test]
+async fn a_delivery_renewed_while_its_attempt_is_under_way_is_made_again() {
+    for renewed_before_recording in [true, false] {
+        let scene = Scene::new().await;
+        scene.emit(1).await;
+        scene.receiver.receives(1).await;
+        let session = scene.database.session().await;
+        Database::run_in(&session, &format!("BEGIN; SELECT webhook_resend({EVENT}, 1)")).await;
+        if renewed_before_recording {
+            Database::run_in(&session, "COMMIT").await;
+            scene.gate.open();
+        } else {
+            scene.gate.open();
+            scene.database.becomes(&waits("worker_record("), "1").await;
+            Database::run_in(&session, "COMMIT").await;
+        }
+        let outcomes = "SELECT string_agg(number || ' ' || outcome, ', ' ORDER BY number) FROM webhook.attempt WHERE endpoint_id = 1";
+        scene.database.becomes(outcomes, "1 delivered, 2 delivered").await;
+        scene.database.drained().await;
+    }
 }

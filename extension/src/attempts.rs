@@ -44,7 +44,14 @@ fn log_attempts(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     // They last until the rows are written.
     let mut durations = Vec::with_capacity(count);
     let mut writer = Writer::new(&ATTEMPT, &COLUMNS);
-    for place in 0..count {
+    // By event: a partition is opened once, and an index is written to from one end to the other.
+    let id_at = |place: &usize| {
+        let id = arrays[0].as_ref().and_then(|ids| ids.get(*place));
+        id.map(|id| unsafe { *id.cast_mut_ptr::<[u8; 16]>() })
+    };
+    let mut places: Vec<usize> = (0..count).collect();
+    places.sort_by_cached_key(id_at);
+    for place in places {
         let cells = arrays.each_ref().map(|array| array.as_ref().and_then(|array| array.get(place)));
         let [event_id, id, endpoint_id, number, started_at, duration_s, status_code, outcome, rest @ ..] =
             cells;
@@ -54,8 +61,7 @@ fn log_attempts(fcinfo: pg_sys::FunctionCallInfo) -> bool {
         if is_true(known) || is_true(stays) {
             continue;
         }
-        let key = event_id.map(|event_id| unsafe { *event_id.cast_mut_ptr::<[u8; 16]>() });
-        let (Some(key), Some(outcome)) = (key, outcome) else {
+        let (Some(key), Some(outcome)) = (id_at(&place), outcome) else {
             error!("pg_webhook: an attempt without an event or an outcome")
         };
         let duration = duration_s.map(|seconds| {

@@ -15,8 +15,8 @@ CREATE TABLE webhook.attempt (
   error text,
   url text,
   remote_address text,
-  request_headers jsonb,
-  response_headers jsonb,
+  request_headers json,
+  response_headers json,
   response_body text,
   callback_error text,
   CONSTRAINT attempt_outcome CHECK (outcome = ANY ('{delivered,retry,failed,skipped,expired,cancelled}'::text[])),
@@ -29,6 +29,7 @@ COMMENT ON COLUMN webhook.attempt.recorded_at IS 'by the clock, after what else 
 COMMENT ON COLUMN webhook.attempt.outcome IS 'delivered | retry | failed | skipped | expired | cancelled';
 COMMENT ON COLUMN webhook.attempt.final IS 'the delivery ended with this row';
 COMMENT ON COLUMN webhook.attempt.request_headers IS 'headers as sent; values of custom headers are redacted';
+COMMENT ON COLUMN webhook.attempt.response_headers IS 'several of one name are joined by a comma';
 COMMENT ON COLUMN webhook.attempt.callback_error IS 'why the endpoint''s on_delivered or on_failed, called for this outcome, did nothing';
 
 CREATE TABLE webhook.attempt_default PARTITION OF webhook.attempt DEFAULT;

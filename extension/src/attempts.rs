@@ -1,10 +1,9 @@
 //! Writing the log of attempts: rows straight into the partition they belong to, without the executor.
 
 use crate::elements::{Elements, text};
-use crate::flat_object;
-use crate::inserter::Columns;
 use crate::leaf::{ATTEMPT, Writer};
 use crate::own_table::own_table;
+use crate::write_plan::Columns;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -84,8 +83,8 @@ fn log_attempts(fcinfo: pg_sys::FunctionCallInfo) -> bool {
                 error,
                 url,
                 remote_address,
-                request_headers.map(|text| unsafe { jsonb(text) }),
-                response_headers.map(|text| unsafe { jsonb(text) }),
+                request_headers,
+                response_headers,
                 response_body,
             ],
         );
@@ -113,23 +112,4 @@ unsafe fn fires_on_insert(table: pg_sys::Oid) -> bool {
 /// Of a finite number of seconds, as PostgreSQL's make_interval() makes it.
 fn interval(seconds: f64) -> pg_sys::Interval {
     pg_sys::Interval { time: (seconds * 1e6).round_ties_even() as i64, day: 0, month: 0 }
-}
-
-// pgrx has it for calls only, not as the pointer to a function.
-unsafe extern "C-unwind" {
-    fn jsonb_in(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
-}
-
-unsafe fn jsonb(json: pg_sys::Datum) -> pg_sys::Datum {
-    unsafe {
-        if let Some(container) = flat_object::container(text(json)) {
-            let bytes = size_of::<u32>() + container.len();
-            let made = pg_sys::palloc(bytes).cast::<u8>();
-            pgrx::varlena::set_varsize_4b(made.cast(), bytes as i32);
-            made.add(size_of::<u32>()).copy_from_nonoverlapping(container.as_ptr(), container.len());
-            return pg_sys::Datum::from(made);
-        }
-        let text = pg_sys::text_to_cstring(json.cast_mut_ptr());
-        pg_sys::DirectFunctionCall1Coll(Some(jsonb_in), pg_sys::InvalidOid, pg_sys::Datum::from(text))
-    }
 }

@@ -23,7 +23,6 @@ mod elements;
 mod emit;
 mod ended;
 mod explain;
-mod flat_object;
 mod guc;
 mod identifier;
 mod identity;

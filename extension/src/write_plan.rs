@@ -19,15 +19,25 @@ pub struct WritePlan {
     pub indexes: Option<Vec<PlainIndex>>,
 }
 
-/// A B-tree on columns, of all rows or of those in which some column is not NULL. To have PostgreSQL's executor form its
+/// A B-tree on columns, of all rows or of those that meet a simple condition. To have PostgreSQL's executor form its
 /// entries and judge that condition costs more than the rest of a row.
 pub struct PlainIndex {
     pub id: pg_sys::Oid,
     pub unique: bool,
     /// Which of the columns given stand in an entry; None is one that is never given, so NULL.
     pub columns: Vec<Option<usize>>,
-    /// Which of the columns given has to have a value.
-    condition: Option<usize>,
+    condition: Option<Condition>,
+}
+
+/// What a row has to meet. Columns are numbered as they are given.
+enum Condition {
+    IsNotNull(usize),
+    /// A text column is this text, or another one.
+    Text {
+        column: usize,
+        text: Vec<u8>,
+        equal: bool,
+    },
 }
 
 impl PlainIndex {
@@ -45,15 +55,22 @@ impl PlainIndex {
             }
             let column_of = |number: i16| places.iter().position(|place| *place == number as usize - 1);
             let condition = pg_sys::RelationGetIndexPredicate(index);
-            let condition =
-                if condition.is_null() { None } else { Some(column_of(tested_for_null(condition)?)?) };
+            let condition = match condition.as_ref() {
+                None => None,
+                Some(condition) => Some(Condition::of(condition, column_of)?),
+            };
             let columns = numbers.iter().map(|number| column_of(*number)).collect();
             Some(Self { id: (*index).rd_id, unique: form.indisunique, columns, condition })
         }
     }
 
     pub fn takes(&self, row: &[Option<pg_sys::Datum>]) -> bool {
-        self.condition.is_none_or(|column| row[column].is_some())
+        match &self.condition {
+            None => true,
+            Some(Condition::IsNotNull(column)) => row[*column].is_some(),
+            Some(Condition::Text { column, text, equal }) => row[*column]
+                .is_some_and(|value| (unsafe { bytes(value.cast_mut_ptr()) } == text.as_slice()) == *equal),
+        }
     }
 }
 
@@ -105,17 +122,51 @@ impl WritePlan {
     }
 }
 
-/// The number of the column, if the condition is that it is not NULL.
-unsafe fn tested_for_null(condition: *mut pg_sys::List) -> Option<i16> {
-    unsafe {
-        let test = (*(*condition).elements).ptr_value.cast::<pg_sys::NullTest>();
-        if (*condition).length != 1
-            || (*test).xpr.type_ != pg_sys::NodeTag::T_NullTest
-            || (*test).nulltesttype != pg_sys::NullTestType::IS_NOT_NULL
-        {
-            return None;
+impl Condition {
+    /// None for any other. `column_of`: a column's number by that in the table.
+    unsafe fn of(condition: &pg_sys::List, column_of: impl Fn(i16) -> Option<usize>) -> Option<Self> {
+        unsafe {
+            if condition.length != 1 {
+                return None;
+            }
+            let expression = (*condition.elements).ptr_value.cast::<pg_sys::Node>();
+            match (*expression).type_ {
+                pg_sys::NodeTag::T_NullTest => {
+                    let test = &*expression.cast::<pg_sys::NullTest>();
+                    (test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL)
+                        .then(|| column_of(column(test.arg.cast())?).map(Self::IsNotNull))?
+                }
+                pg_sys::NodeTag::T_OpExpr => {
+                    let test = &*expression.cast::<pg_sys::OpExpr>();
+                    let equal = match test.opfuncid.to_u32() {
+                        pg_sys::F_TEXTEQ => true,
+                        pg_sys::F_TEXTNE => false,
+                        _ => return None,
+                    };
+                    let arguments = (*test.args).elements;
+                    let column = column_of(column((*arguments).ptr_value.cast())?)?;
+                    let constant = (*arguments.add(1)).ptr_value.cast::<pg_sys::Const>();
+                    if (*constant).xpr.type_ != pg_sys::NodeTag::T_Const || (*constant).constisnull {
+                        return None;
+                    }
+                    let text = bytes((*constant).constvalue.cast_mut_ptr()).to_vec();
+                    Some(Self::Text { column, text, equal })
+                }
+                _ => None,
+            }
         }
-        let column = (*test).arg.cast::<pg_sys::Var>();
-        ((*column).xpr.type_ == pg_sys::NodeTag::T_Var && (*column).varattno > 0).then(|| (*column).varattno)
     }
+}
+
+/// The column's number in the table, if it is one.
+unsafe fn column(expression: *mut pg_sys::Node) -> Option<i16> {
+    unsafe {
+        let column = &*expression.cast::<pg_sys::Var>();
+        (column.xpr.type_ == pg_sys::NodeTag::T_Var && column.varattno > 0).then_some(column.varattno)
+    }
+}
+
+/// Those of a text that is whole: values to be written and constants are.
+unsafe fn bytes<'a>(text: *const pg_sys::varlena) -> &'a [u8] {
+    unsafe { pgrx::varlena::varlena_to_byte_slice(text) }
 }

@@ -110,7 +110,7 @@ BEGIN
       error, url, remote_address, request_headers, response_headers, response_body)
     SELECT o.event_id, o.id, o.endpoint_id, o.number, o.started_at, recorded_at,
       make_interval(secs => o.duration_s), o.status_code, o.outcome <> 'retry', o.outcome, o.error, o.url,
-      o.remote_address, o.request_headers::jsonb, o.response_headers::jsonb, o.response_body
+      o.remote_address, o.request_headers::json, o.response_headers::json, o.response_body
     FROM unnest(endpoint_ids, event_ids, outcomes, numbers, ids, started_ats, durations_s, status_codes, errors,
         urls, remote_addresses, request_headers, response_headers, response_bodies, known, stays)
       AS o (endpoint_id, event_id, outcome, number, id, started_at, duration_s, status_code, error, url,

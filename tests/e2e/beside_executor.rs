@@ -4,54 +4,6 @@ use crate::partition::{days_pass, old_event, owe};
 use harness::{Answer, Database, Receiver, Worker};
 
 #[tokio::test]
-async fn headers_are_kept_as_postgresql_would_read_them() {
-    let database = Database::new().await;
-    let forty = (1..=40).map(|n| format!(r#""x-{n}":"{}""#, "v".repeat(n * 3))).collect::<Vec<_>>().join(",");
-    let forty = format!("{{{forty}}}");
-    for headers in [
-        "{}",
-        r#"{"date":"Sat, 21 Nov 2026 19:00:00 GMT"}"#,
-        r#"{"zz":"1","b":"2","aaa":"3","a":""}"#,
-        r#"{"twice":"first","other":"x","twice":"last"}"#,
-        r#"{"quoted":"a \"b\" \\ c","plain":"x"}"#,
-        r#"{"accent":"é — ü","é":"name"}"#,
-        r#"{ "spaced" : "x" }"#,
-        r#"{"number":1,"list":["a"],"none":null}"#,
-        &forty,
-    ] {
-        database
-            .run(&format!(
-                "SELECT webhook.log_attempts(now(), ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{{1}}', '{{1}}',
-                   ARRAY[now()], '{{0.25}}', '{{200}}', '{{delivered}}', '{{NULL}}', '{{NULL}}', '{{NULL}}',
-                   ARRAY[$h${headers}$h$], ARRAY[NULL], ARRAY['ok'], NULL, NULL)"
-            ))
-            .await;
-        let same = database
-            .rows(&format!(
-                "WITH read AS (SELECT $h${headers}$h$::jsonb AS headers),
-                   taken AS (DELETE FROM webhook.attempt RETURNING *)
-                 SELECT request_headers = headers, request_headers::text = headers::text,
-                   pg_column_size(request_headers || '{{}}') = pg_column_size(headers || '{{}}'),
-                   jsonb_hash(request_headers) = jsonb_hash(headers), response_headers IS NULL, duration,
-                   coalesce((SELECT bool_and(request_headers->k IS NOT DISTINCT FROM headers->k) FROM jsonb_object_keys(headers) k), true)
-                 FROM taken, read"
-            ))
-            .await;
-        assert_eq!(same, ["t|t|t|t|t|00:00:00.25|t"], "{headers}");
-    }
-    for broken in [r#"{"a":"b""#, "{\"a\":\"b\nc\"}", r#"{"a":"b"}x"#, r#"{"a":"b",}"#, "", r#"{"a"}"#] {
-        let error = database
-            .error(&format!(
-                "SELECT webhook.log_attempts(now(), ARRAY[gen_random_uuid()], ARRAY[gen_random_uuid()], '{{1}}', '{{1}}',
-                   ARRAY[now()], '{{0.25}}', '{{200}}', '{{delivered}}', '{{NULL}}', '{{NULL}}', '{{NULL}}',
-                   ARRAY[$h${broken}$h$], ARRAY[NULL], ARRAY['ok'], NULL, NULL)"
-            ))
-            .await;
-        assert_eq!(error.code, "22P02", "{broken}: {error:?}");
-    }
-}
-
-#[tokio::test]
 async fn an_attempt_is_written_to_the_leaf_of_its_event() {
     let (database, receiver) = (Database::new().await, Receiver::start().await);
     database.endpoint(&receiver.url("/")).await;

@@ -1,8 +1,9 @@
 //! Endpoints are made, changed, paused, disabled and deleted while deliveries are under way.
 
+use crate::resend::waits;
 use harness::{Answer, Database, Gate, Receiver, Worker, Writers, until};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An endpoint for load.* whose answers are held back until `gate` is opened, one request at a time; and a witness,
 /// for everything.
@@ -298,4 +299,30 @@ async fn no_more_requests_are_under_way_than_the_endpoint_allows() {
     scene.database.drained().await;
     assert_eq!(most_at_once(60), Some(2));
     assert_eq!(scene.worker.metric("pg_webhook_in_flight").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_change_that_comes_while_the_one_before_is_being_read_is_heard() {
+    let scene = Scene::new().await;
+    scene.gate.open();
+    scene.change("SELECT webhook_pause(1)").await;
+    scene.emit(1).await;
+    // It knows of both by now.
+    scene.change("SELECT").await;
+    // The worker's read of the configuration has begun, and sees what was before the second change.
+    let holder = scene.database.session().await;
+    Database::run_in(&holder, "BEGIN; LOCK TABLE webhook.endpoint_health IN ACCESS EXCLUSIVE MODE").await;
+    scene.database.run("UPDATE webhook.endpoint SET headers = '{\"X-First\": \"1\"}' WHERE id = 1").await;
+    scene.database.becomes(&waits("worker_endpoints("), "1").await;
+    let wakes = scene.worker.metric("pg_webhook_wakes_total").await;
+    scene.database.run("SELECT webhook_resume(1); SELECT webhook_emit('probe.wake', '{}')").await;
+    // It has been told of the one, so it has been told of the other.
+    until("the worker is woken", async || {
+        (scene.worker.metric("pg_webhook_wakes_total").await > wakes).then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    Database::run_in(&holder, "COMMIT").await;
+    scene.receiver.receives(1).await;
+    assert!(began.elapsed() < Duration::from_secs(30), "not only when all is read again, once a minute");
 }

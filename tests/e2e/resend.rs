@@ -5,7 +5,7 @@ use harness::{Database, until};
 use tokio::task::JoinHandle;
 
 /// Sessions of this database that wait for a lock, running something like this.
-fn waits(query: &str) -> String {
+pub fn waits(query: &str) -> String {
     format!(
         "SELECT count(*) FROM pg_stat_activity
          WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%{query}%'"

@@ -225,9 +225,15 @@ impl Roster {
         all && self.unsent.is_empty()
     }
 
-    /// Configurations that have to be read, at most so many.
-    pub fn unread(&self, most: usize) -> Vec<i32> {
-        self.unread.iter().copied().take(most).collect()
+    /// Configurations that have to be read now, at most so many. One that changes while it is read has to be read again.
+    pub fn take_unread(&mut self, most: usize) -> Vec<i32> {
+        let last = self.unread.iter().copied().nth(most);
+        let later = last.map_or_else(BTreeSet::new, |last| self.unread.split_off(&last));
+        std::mem::replace(&mut self.unread, later).into_iter().collect()
+    }
+
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// A configuration, or what the endpoint is owed, changed; None: any configuration.
@@ -251,8 +257,8 @@ impl Roster {
     pub fn configured(&mut self, asked: &[i32], found: Vec<EndpointConfig>) {
         let mut found: HashMap<i32, EndpointConfig> =
             found.into_iter().map(|config| (config.id, config)).collect();
-        for endpoint_id in asked {
-            self.unread.remove(endpoint_id);
+        // Of one that has left meanwhile a change would not be heard of.
+        for endpoint_id in asked.iter().filter(|endpoint_id| self.actors.contains_key(endpoint_id)) {
             let config = found.remove(endpoint_id).unwrap_or_else(|| EndpointConfig::deleted(*endpoint_id));
             if let Err(problem) = &config.call
                 && config.status != Status::Deleted

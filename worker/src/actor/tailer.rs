@@ -122,11 +122,10 @@ impl Tailer {
         }
         self.roster.ring(now);
         let told = self.roster.tell();
-        let unread = self.roster.unread(CONFIGS);
         let look = self.pace.next() <= now;
-        if !unread.is_empty() && (self.config_turn || !look) {
+        if self.roster.has_unread() && (self.config_turn || !look) {
             self.config_turn = false;
-            return Some(Job::Configs(unread));
+            return Some(Job::Configs(self.roster.take_unread(CONFIGS)));
         }
         self.config_turn = true;
         let mut next = self.pace.next();

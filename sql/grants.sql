@@ -129,7 +129,7 @@ GRANT EXECUTE ON FUNCTION
   webhook.worker_held(int[], uuid[]),
   webhook.worker_record(int[], uuid[], bigint[], int[], text[], float8[], int[], uuid[], timestamptz[], float8[], int[],
     text[], text[], text[], text[], text[], text[], text[]),
-  webhook.worker_limit_callback(), webhook.worker_call_back(int, uuid, int), webhook.worker_callback_failed(int, uuid, int, text),
+  webhook.worker_limit_callback(), webhook.worker_call_back(int, uuid), webhook.worker_callback_failed(int, uuid, text),
   webhook.worker_janitor(), webhook.worker_claim_mail(int), webhook.worker_mailed(bigint, boolean)
 TO webhook_worker;
 

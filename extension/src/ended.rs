@@ -6,16 +6,18 @@ use crate::probe::Probe;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-/// webhook.end_deliveries(endpoint_ids, event_ids, xids, outcomes): deletes the queue's rows of these deliveries as they
-/// were read, by endpoint, event and xid, but for those whose outcome is `retry`. Returns how many it deleted: a row that
+/// webhook.end_deliveries(endpoint_ids, event_ids, xids, attempts, outcomes): deletes the queue's rows of these deliveries as
+/// they were read, by endpoint, event, xid and attempts, but for those whose outcome is `retry`. Returns how many it deleted: a row that
 /// another transaction changes or deletes is left to the caller, and so are all if the table has triggers for it.
 #[pg_extern(sql = false)]
 fn end_deliveries(fcinfo: pg_sys::FunctionCallInfo) -> i32 {
-    let arrays: [Option<Elements>; 4] =
+    let arrays: [Option<Elements>; 5] =
         std::array::from_fn(|number| unsafe { Elements::of_argument(fcinfo, number) });
-    let [Some(endpoint_ids), Some(event_ids), Some(xids), Some(outcomes)] = arrays else { return 0 };
+    let [Some(endpoint_ids), Some(event_ids), Some(xids), Some(attempts), Some(outcomes)] = arrays else {
+        return 0;
+    };
     let key = [(c"endpoint_id", pg_sys::F_INT4EQ), (c"event_id", pg_sys::F_UUID_EQ)];
-    let queue = Probe::open(own_table(c"queue"), pg_sys::RowExclusiveLock, key, [c"xid"]);
+    let queue = Probe::open(own_table(c"queue"), pg_sys::RowExclusiveLock, key, [c"xid", c"attempts"]);
     let Some(mut queue) = queue else { return 0 };
     let mut gone = 0;
     if !unsafe { fires_on_delete(queue.relation) } {
@@ -28,7 +30,9 @@ fn end_deliveries(fcinfo: pg_sys::FunctionCallInfo) -> i32 {
             };
             let Some(found) = queue.find([endpoint_id, event_id]) else { continue };
             let mut row = found.id;
-            if found.cells[0].map(|xid| xid.value()) == Some(xid.value())
+            let as_read = [Some(xid), attempts.get(place)];
+            if found.cells.map(|cell| cell.map(|cell| cell.value()))
+                == as_read.map(|cell| cell.map(|cell| cell.value()))
                 && unsafe { delete(queue.relation, &mut row) }
             {
                 gone += 1;

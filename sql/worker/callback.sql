@@ -61,7 +61,7 @@ $$;
 
 -- The callback that is due for an outcome of this transaction. For one that was recorded before, it
 -- has been called.
-CREATE FUNCTION webhook.callback_due(endpoint_id int, event_id uuid, number int)
+CREATE FUNCTION webhook.callback_due(endpoint_id int, event_id uuid)
 RETURNS TABLE (name text, configured_by text, attempt webhook.attempt)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -69,20 +69,20 @@ SET enable_seqscan = off
 AS $$
   SELECT webhook.callback_for(e, a.outcome), e.callback_configured_by, a
   FROM webhook.attempt a JOIN webhook.endpoint e ON e.id = a.endpoint_id
-  WHERE a.event_id = callback_due.event_id AND a.number = callback_due.number AND a.endpoint_id = callback_due.endpoint_id
+  WHERE a.event_id = callback_due.event_id AND a.endpoint_id = callback_due.endpoint_id
     AND webhook.is_current(a.xmin) AND webhook.callback_for(e, a.outcome) IS NOT NULL
 $$;
 
 -- Calls the endpoint's callback for an outcome that this transaction has recorded. Returns whether there was one to call;
 -- raises what it raises.
-CREATE FUNCTION webhook.worker_call_back(endpoint_id int, event_id uuid, number int) RETURNS boolean
+CREATE FUNCTION webhook.worker_call_back(endpoint_id int, event_id uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   due record;
 BEGIN
-  SELECT d.* INTO due FROM webhook.callback_due(endpoint_id, event_id, number) d;
+  SELECT d.* INTO due FROM webhook.callback_due(endpoint_id, event_id) d;
   IF due.name IS NULL THEN
     RETURN false;
   END IF;
@@ -91,10 +91,10 @@ BEGIN
   RETURN true;
 END
 $$;
-COMMENT ON FUNCTION webhook.worker_call_back(int, uuid, int) IS 'Worker: calls on_delivered or on_failed for an outcome just recorded';
+COMMENT ON FUNCTION webhook.worker_call_back(int, uuid) IS 'Worker: calls on_delivered or on_failed for an outcome just recorded';
 
 -- The callback for an outcome that this transaction has recorded did nothing, and why. Returns whether that was news.
-CREATE FUNCTION webhook.worker_callback_failed(endpoint_id int, event_id uuid, number int, problem text) RETURNS boolean
+CREATE FUNCTION webhook.worker_callback_failed(endpoint_id int, event_id uuid, problem text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
@@ -105,13 +105,13 @@ DECLARE
   due record;
   reason text := left(problem, 1000);
 BEGIN
-  SELECT d.* INTO due FROM webhook.callback_due(endpoint_id, event_id, number) d;
+  SELECT d.* INTO due FROM webhook.callback_due(endpoint_id, event_id) d;
   IF due.name IS NULL THEN
     RETURN false;
   END IF;
   UPDATE webhook.attempt a SET callback_error = reason
-  WHERE a.event_id = event_id AND a.number = number AND a.endpoint_id = endpoint_id AND webhook.is_current(a.xmin);
+  WHERE a.event_id = event_id AND a.endpoint_id = endpoint_id AND webhook.is_current(a.xmin);
   RETURN webhook.callback_failed(endpoint_id, event_id, due.name, reason);
 END
 $$;
-COMMENT ON FUNCTION webhook.worker_callback_failed(int, uuid, int, text) IS 'Worker: on_delivered or on_failed failed for an outcome just recorded';
+COMMENT ON FUNCTION webhook.worker_callback_failed(int, uuid, text) IS 'Worker: on_delivered or on_failed failed for an outcome just recorded';

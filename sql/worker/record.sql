@@ -1,6 +1,8 @@
 -- Deletes the queue's rows of deliveries that have ended, as they were read; returns how many. Not those whose outcome is `retry`,
 -- nor what another transaction changed: that takes a statement of its own.
-CREATE FUNCTION webhook.end_deliveries(endpoint_ids int[], event_ids uuid[], xids bigint[], outcomes text[]) RETURNS int
+CREATE FUNCTION webhook.end_deliveries(
+  endpoint_ids int[], event_ids uuid[], xids bigint[], attempts int[], outcomes text[]
+) RETURNS int
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'end_deliveries_wrapper';
 
 -- Writes rows of webhook.attempt, but for what `known` or `stays` has true. False: nothing was written, for the table has triggers.
@@ -63,14 +65,22 @@ BEGIN
       FROM unnest(outcomes, stays) WITH ORDINALITY AS o (outcome, stays, place) ORDER BY o.place
     );
   END IF;
-  gone := webhook.end_deliveries(endpoint_ids, event_ids, xids, outcomes);
+  gone := webhook.end_deliveries(endpoint_ids, event_ids, xids, attempts, outcomes);
   IF gone < cardinality(array_remove(outcomes, 'retry')) THEN
-    -- Renewed, or ended by others; or a transaction had it locked, and has ended.
-    DELETE FROM webhook.queue q
-    USING unnest(endpoint_ids, event_ids, xids, outcomes) AS o (endpoint_id, event_id, xid, outcome)
-    WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.xid = o.xid::text::xid8
-      AND o.outcome <> 'retry';
-    GET DIAGNOSTICS late = ROW_COUNT;
+    -- Renewed, or ended by others; or a transaction had it locked, and has ended. Or it was read, renewed, before an
+    -- attempt was recorded that had been under way then: its own attempt comes after that.
+    WITH ended AS (
+      DELETE FROM webhook.queue q
+      USING unnest(endpoint_ids, event_ids, xids, outcomes) AS o (endpoint_id, event_id, xid, outcome)
+      WHERE q.endpoint_id = o.endpoint_id AND q.event_id = o.event_id AND q.xid = o.xid::text::xid8
+        AND o.outcome <> 'retry'
+      RETURNING q.endpoint_id, q.event_id, q.attempts
+    )
+    SELECT count(e.event_id),
+      array_agg(CASE WHEN o.number > 0 THEN coalesce(e.attempts + 1, o.number) ELSE 0 END ORDER BY o.place)
+    INTO late, numbers
+    FROM unnest(endpoint_ids, event_ids, numbers) WITH ORDINALITY AS o (endpoint_id, event_id, number, place)
+    LEFT JOIN ended e ON e.endpoint_id = o.endpoint_id AND e.event_id = o.event_id;
     gone := gone + late;
   END IF;
   IF gone < cardinality(event_ids) THEN
@@ -97,8 +107,8 @@ BEGIN
   END IF;
   IF gone + renewed < cardinality(event_ids) THEN
     known := ARRAY(
-      SELECT EXISTS (SELECT FROM webhook.attempt a WHERE a.event_id = o.event_id AND a.number = o.number AND a.id = o.id)
-      FROM unnest(event_ids, numbers, ids) WITH ORDINALITY AS o (event_id, number, id, place)
+      SELECT EXISTS (SELECT FROM webhook.attempt a WHERE a.event_id = o.event_id AND a.id = o.id)
+      FROM unnest(event_ids, ids) WITH ORDINALITY AS o (event_id, id, place)
       ORDER BY o.place
     );
   END IF;

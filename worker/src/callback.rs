@@ -13,8 +13,8 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 const PREPARE: &str = "SAVEPOINT callback; SELECT webhook.worker_limit_callback()";
-const CALL: &str = "SELECT webhook.worker_call_back($1, $2, $3)";
-const FAILED: &str = "SELECT webhook.worker_callback_failed($1, $2, $3, $4)";
+const CALL: &str = "SELECT webhook.worker_call_back($1, $2)";
+const FAILED: &str = "SELECT webhook.worker_callback_failed($1, $2, $3)";
 const COMMIT: &str = "RELEASE callback; COMMIT";
 const ROLLBACK: &str = "ROLLBACK TO callback; RELEASE callback";
 /// What it locked for its session.
@@ -119,7 +119,7 @@ async fn transaction(
 async fn call(session: &Session, outcome: &Outcome, took: &mut Duration) -> Result<Option<String>, Broken> {
     execute(session, PREPARE).await?;
     let began = Instant::now();
-    let called = session.query(CALL, &[&outcome.endpoint_id, &outcome.event_id, &outcome.number()]).await;
+    let called = session.query(CALL, &[&outcome.endpoint_id, &outcome.event_id]).await;
     *took += began.elapsed();
     match called {
         Ok(_) => Ok(None),
@@ -134,7 +134,7 @@ async fn call(session: &Session, outcome: &Outcome, took: &mut Duration) -> Resu
 /// Returns whether that was news.
 async fn note_failure(session: &Session, outcome: &Outcome, problem: &str) -> Result<bool, Broken> {
     let told = session
-        .query(FAILED, &[&outcome.endpoint_id, &outcome.event_id, &outcome.number(), &problem])
+        .query(FAILED, &[&outcome.endpoint_id, &outcome.event_id, &problem])
         .await
         .map_err(|error| Broken::Recording(refused(&error)))?;
     Ok(told.first().is_some_and(|row| row.try_get(0).unwrap_or(false)))

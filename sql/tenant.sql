@@ -64,7 +64,7 @@ CREATE VIEW webhook.tenant_attempt WITH (security_barrier) AS
   SELECT l.event_id, l.number, l.endpoint_id, l.type, l.tenant, l.key, l.outcome, l.final, l.status_code, l.error,
     l.started_at, l.duration, l.recorded_at, l.url,
     -- Custom headers are the house's: the log has their names.
-    (SELECT jsonb_object_agg(h.key, h.value) FROM jsonb_each(l.request_headers::jsonb) h WHERE h.value <> '"(redacted)"') AS request_headers,
+    (SELECT json_object_agg(h.key, h.value) FROM json_each(l.request_headers) h WHERE h.value #>> '{}' <> '(redacted)') AS request_headers,
     l.request_body, l.response_headers, l.response_body, l.erased, l.attempt_id
   FROM webhook.delivery_log l JOIN webhook.endpoint e ON e.id = l.endpoint_id AND e.tenant = l.tenant
   WHERE l.tenant IN (SELECT c.tenant FROM webhook.current_tenant c)

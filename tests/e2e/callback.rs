@@ -150,7 +150,10 @@ async fn a_callback_s_failure_leaves_the_outcome_and_is_told_once() {
         1,
         "what failed has left nothing behind"
     );
-    assert_eq!(worker.metric("pg_webhook_callback_failures_total").await, 3.0);
+    until("three are counted", async || {
+        (worker.metric("pg_webhook_callback_failures_total").await == 3.0).then_some(())
+    })
+    .await;
 
     // After a while without a failure it has recovered.
     database

@@ -91,6 +91,23 @@ async fn what_is_due_later_comes_in_its_time_each_once() {
 }
 
 #[tokio::test]
+async fn what_waits_when_a_worker_starts_comes_now_or_in_its_time() {
+    let (database, receiver) = (Database::new().await, Receiver::start().await);
+    database.endpoint(&receiver.url("/ready-and-due")).await;
+    database.endpoint(&receiver.url("/due")).await;
+    database.run("UPDATE webhook.endpoint SET event_types = '{due.*}' WHERE id = 2").await;
+    database
+        .run(
+            "SELECT webhook_emit('ready.one', '{}'), webhook_emit('due.past', '{}', deliver_at => now() - interval '1 s'),
+               webhook_emit('due.soon', '{}', deliver_at => now() + interval '2 s')",
+        )
+        .await;
+    let _worker = Worker::start(&database).await;
+    database.drained().await;
+    assert_eq!((receiver.count(), receiver.times_by_id().len()), (5, 3));
+}
+
+#[tokio::test]
 async fn a_burst_larger_than_any_window_arrives_each_once() {
     const BURST: usize = 20_000;
     let (database, receiver, _worker, _) = scene().await;

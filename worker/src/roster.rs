@@ -116,11 +116,13 @@ impl Roster {
     /// The endpoint is owed something from before: as soon as possible, or from `due` on.
     pub fn owed(&mut self, endpoint_id: i32, ready: bool, due: Option<Instant>) {
         if self.tail.is_member(endpoint_id) {
-            self.tail.catch_up(endpoint_id);
-        } else if ready {
-            self.start(endpoint_id, Start::CatchUp);
-        } else if let Some(due) = due {
+            return self.tail.catch_up(endpoint_id);
+        }
+        if let Some(due) = due {
             self.set_alarm(endpoint_id, due);
+        }
+        if ready {
+            self.start(endpoint_id, Start::CatchUp);
         }
     }
 

@@ -119,8 +119,9 @@ impl Endpoint {
         let ordered = seed.config.as_ref().is_some_and(|config| wants_order(config));
         let (intake, due) = match &seed.start {
             // In order, others may wait behind what is due.
-            Start::Live(_) if !ordered => (Intake::live(ROOM), seed.due),
-            _ => (Intake::catching_up(ROOM), Some(Instant::now())),
+            _ if ordered => (Intake::catching_up(ROOM), Some(Instant::now())),
+            Start::Live(_) => (Intake::live(ROOM), seed.due),
+            Start::CatchUp => (Intake::catching_up(ROOM), seed.due),
         };
         Endpoint {
             seed,

@@ -121,11 +121,11 @@ GRANT EXECUTE ON FUNCTION @extschema@.webhook_verify(jsonb, text, text[], text, 
 GRANT SELECT ON webhook.endpoint_secret TO webhook_worker;
 GRANT EXECUTE ON FUNCTION
   webhook.worker_hello(), webhook.worker_join(), webhook.worker_take_slots(int, int[], int), webhook.worker_release_slot(int, int),
-  webhook.worker_beat(), webhook.worker_endpoints(int, int[], int[]),
+  webhook.worker_beat(), webhook.worker_endpoints(int[]),
   webhook.worker_tail(int, int[], int[], text, text, bigint, uuid, int, bigint),
   webhook.worker_backlog(int, uuid, text, int, bigint), webhook.worker_due(int, int, bigint),
   webhook.worker_heads(int, bigint[], bigint),
-  webhook.worker_pending(int, int[], int[]),
+  webhook.worker_pending(int, int[]),
   webhook.worker_held(int[], uuid[]),
   webhook.worker_record(int[], uuid[], bigint[], int[], text[], float8[], int[], uuid[], timestamptz[], float8[], int[],
     text[], text[], text[], text[], text[], text[], text[]),

@@ -55,7 +55,7 @@ impl Elements<'_> {
 /// The bytes of a text.
 ///
 /// # Safety
-/// It is one, neither compressed nor out of line: an element of an array that is whole.
+/// It is one, neither compressed nor out of line: an element of an array that is whole, a constant, a value just made.
 pub unsafe fn text<'a>(value: pg_sys::Datum) -> &'a [u8] {
     unsafe { pgrx::varlena::varlena_to_byte_slice(value.cast_mut_ptr()) }
 }

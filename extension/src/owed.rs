@@ -5,7 +5,7 @@ use crate::elements::Elements;
 use crate::leaf::{EVENT, EVENT_BODY, Reader};
 use crate::own_table::own_table;
 use crate::probe::Probe;
-use crate::table::attributes;
+use crate::table::{cells_of, place_of};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::collections::HashMap;
@@ -124,12 +124,7 @@ impl Loader {
             pg_sys::relation_close(relation, pg_sys::NoLock as i32);
             copy
         };
-        let columns = unsafe { attributes(queue) };
-        let places = QUEUE.map(|name| {
-            let found =
-                columns.iter().position(|a| unsafe { CStr::from_ptr(a.attname.data.as_ptr()) } == name);
-            found.unwrap_or_else(|| error!("pg_webhook: webhook.queue lacks column {name:?}"))
-        });
+        let places = QUEUE.map(|name| unsafe { place_of(queue, name) });
         let endpoint = own_table(c"endpoint");
         let endpoints =
             Probe::open(endpoint, pg_sys::AccessShareLock, [(c"id", pg_sys::F_INT4EQ)], [c"revision"]);
@@ -196,16 +191,8 @@ impl Loader {
     /// The columns of a row that is a value, in the order of [`QUEUE`].
     unsafe fn cells_of(&self, row: pg_sys::Datum) -> [Option<pg_sys::Datum>; QUEUE.len()] {
         unsafe {
-            let header = pg_sys::pg_detoast_datum(row.cast_mut_ptr()).cast::<pg_sys::HeapTupleHeaderData>();
-            let mut tuple = pg_sys::HeapTupleData {
-                t_len: pgrx::varlena::varsize_any(header.cast()) as u32,
-                t_data: header,
-                ..Default::default()
-            };
-            let count = (*self.queue).natts as usize;
-            let mut values = vec![pg_sys::Datum::from(0usize); count];
-            let mut nulls = vec![true; count];
-            pg_sys::heap_deform_tuple(&mut tuple, self.queue, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let whole = pg_sys::pg_detoast_datum(row.cast_mut_ptr());
+            let (values, nulls) = cells_of(pg_sys::Datum::from(whole), self.queue);
             self.places.map(|place| (!nulls[place]).then(|| values[place]))
         }
     }

@@ -1,7 +1,7 @@
 //! Looking rows up by their key without the executor: opened once, asked many times. Rows are seen as the statement that
 //! calls sees them.
 
-use crate::table::attributes;
+use crate::table::place_of;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -27,7 +27,7 @@ impl<const N: usize, const M: usize> Probe<N, M> {
             if relation.is_null() {
                 return None;
             }
-            let index = open_index(relation, lock, &key.map(|(name, _)| place(relation, name)));
+            let index = open_index(relation, lock, &key.map(|(name, _)| place_of((*relation).rd_att, name)));
             let scan = pg_sys::index_beginscan(
                 relation,
                 index,
@@ -48,7 +48,7 @@ impl<const N: usize, const M: usize> Probe<N, M> {
                 );
             }
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            let places = columns.map(|name| place(relation, name));
+            let places = columns.map(|name| place_of((*relation).rd_att, name));
             Some(Self { relation, index, scan, slot, keys, places })
         }
     }
@@ -90,12 +90,6 @@ pub struct Found<const M: usize> {
     pub id: pg_sys::ItemPointerData,
     /// None is NULL.
     pub cells: [Option<pg_sys::Datum>; M],
-}
-
-unsafe fn place(relation: pg_sys::Relation, name: &CStr) -> usize {
-    let attributes = unsafe { attributes((*relation).rd_att) };
-    let place = attributes.iter().position(|a| unsafe { CStr::from_ptr(a.attname.data.as_ptr()) } == name);
-    place.unwrap_or_else(|| pgrx::error!("pg_webhook: a table lacks column {name:?}"))
 }
 
 /// A B-tree over all rows that begins with the columns at these places.

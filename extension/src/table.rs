@@ -143,19 +143,7 @@ impl Table {
 
     /// Values and NULLs of a row that [`Table::row`] made, for the attached table as it is written.
     pub fn columns_of(&self, row: pg_sys::Datum) -> (Vec<pg_sys::Datum>, Vec<bool>) {
-        unsafe {
-            let header = row.cast_mut_ptr::<pg_sys::HeapTupleHeaderData>();
-            let mut tuple = pg_sys::HeapTupleData {
-                t_len: pgrx::varlena::varsize_any(header.cast()) as u32,
-                t_data: header,
-                ..Default::default()
-            };
-            let count = (*self.desc).natts as usize;
-            let mut values = vec![pg_sys::Datum::from(0usize); count];
-            let mut nulls = vec![true; count];
-            pg_sys::heap_deform_tuple(&mut tuple, self.desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-            (values, nulls)
-        }
+        unsafe { cells_of(row, self.desc) }
     }
 
     /// The row as a value of the attached table's row type.
@@ -208,6 +196,36 @@ impl Table {
         }
         text
     }
+}
+
+/// Values and NULLs of a row that is a value.
+///
+/// # Safety
+/// The row is whole and of this description.
+pub unsafe fn cells_of(row: pg_sys::Datum, desc: pg_sys::TupleDesc) -> (Vec<pg_sys::Datum>, Vec<bool>) {
+    unsafe {
+        let header = row.cast_mut_ptr::<pg_sys::HeapTupleHeaderData>();
+        let mut tuple = pg_sys::HeapTupleData {
+            t_len: pgrx::varlena::varsize_any(header.cast()) as u32,
+            t_data: header,
+            ..Default::default()
+        };
+        let count = (*desc).natts as usize;
+        let mut values = vec![pg_sys::Datum::from(0usize); count];
+        let mut nulls = vec![true; count];
+        pg_sys::heap_deform_tuple(&mut tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        (values, nulls)
+    }
+}
+
+/// Where a column of one of our own tables lies in its tuples; the error of a schema that is not ours.
+///
+/// # Safety
+/// The description is one.
+pub unsafe fn place_of(desc: pg_sys::TupleDesc, name: &CStr) -> usize {
+    let columns = unsafe { attributes(desc) };
+    let place = columns.iter().position(|a| unsafe { CStr::from_ptr(a.attname.data.as_ptr()) } == name);
+    place.unwrap_or_else(|| pgrx::error!("pg_webhook: a table lacks column {name:?}"))
 }
 
 /// What a row type consists of, dropped columns too.

@@ -2,7 +2,8 @@
 //! out once per table and keeps it until some relation changes.
 
 use crate::cached;
-use crate::table::attributes;
+use crate::elements::text;
+use crate::table::place_of;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ enum Condition {
     /// A text column is this text, or another one.
     Text {
         column: usize,
-        text: Vec<u8>,
+        wanted: Vec<u8>,
         equal: bool,
     },
 }
@@ -68,14 +69,15 @@ impl PlainIndex {
         match &self.condition {
             None => true,
             Some(Condition::IsNotNull(column)) => row[*column].is_some(),
-            Some(Condition::Text { column, text, equal }) => row[*column]
-                .is_some_and(|value| (unsafe { bytes(value.cast_mut_ptr()) } == text.as_slice()) == *equal),
+            Some(Condition::Text { column, wanted, equal }) => {
+                row[*column].is_some_and(|value| (unsafe { text(value) } == wanted.as_slice()) == *equal)
+            }
         }
     }
 }
 
 thread_local! {
-    /// By the tables' ids, with the number of relations' changes they were made at.
+    /// By the tables' ids, for each is written in one place, with the number of relations' changes they were made at.
     static PLANS: RefCell<(u64, HashMap<pg_sys::Oid, Rc<WritePlan>>)> = RefCell::default();
 }
 
@@ -100,12 +102,7 @@ impl WritePlan {
 
     unsafe fn make<const N: usize>(relation: pg_sys::Relation, columns: &Columns<N>) -> Self {
         unsafe {
-            let attributes = attributes((*relation).rd_att);
-            let place_of = |name: &&CStr| {
-                let place = attributes.iter().position(|a| CStr::from_ptr(a.attname.data.as_ptr()) == *name);
-                place.unwrap_or_else(|| pgrx::error!("pg_webhook: a table lacks column {name:?}"))
-            };
-            let places: Vec<usize> = columns.iter().map(place_of).collect();
+            let places: Vec<usize> = columns.iter().map(|name| place_of((*relation).rd_att, name)).collect();
             let mut indexes = Some(Vec::new());
             let list = pg_sys::RelationGetIndexList(relation);
             for at in 0..list.as_ref().map_or(0, |list| list.length) {
@@ -149,8 +146,8 @@ impl Condition {
                     if (*constant).xpr.type_ != pg_sys::NodeTag::T_Const || (*constant).constisnull {
                         return None;
                     }
-                    let text = bytes((*constant).constvalue.cast_mut_ptr()).to_vec();
-                    Some(Self::Text { column, text, equal })
+                    let wanted = text((*constant).constvalue).to_vec();
+                    Some(Self::Text { column, wanted, equal })
                 }
                 _ => None,
             }
@@ -164,9 +161,4 @@ unsafe fn column(expression: *mut pg_sys::Node) -> Option<i16> {
         let column = &*expression.cast::<pg_sys::Var>();
         (column.xpr.type_ == pg_sys::NodeTag::T_Var && column.varattno > 0).then_some(column.varattno)
     }
-}
-
-/// Those of a text that is whole: values to be written and constants are.
-unsafe fn bytes<'a>(text: *const pg_sys::varlena) -> &'a [u8] {
-    unsafe { pgrx::varlena::varlena_to_byte_slice(text) }
 }

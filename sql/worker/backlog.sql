@@ -133,10 +133,9 @@ END
 $$;
 COMMENT ON FUNCTION webhook.worker_heads(int, bigint[], bigint) IS 'Worker: what is next in lanes of an ordered endpoint';
 
--- Endpoints in `owned` slots (NULL: all) that are owed something: `ready` if as soon as possible, and in how many
--- seconds (0 or less: now) the first of the others is due. Endpoints that no longer exist are among them.
--- `ids` NULL means all of them.
-CREATE FUNCTION webhook.worker_pending(slots int, owned int[], ids int[])
+-- Endpoints in `owned` slots that are owed something: `ready` if as soon as possible, and in how many seconds (0 or
+-- less: now) the first of the others is due. Endpoints that no longer exist are among them.
+CREATE FUNCTION webhook.worker_pending(slots int, owned int[])
 RETURNS TABLE (endpoint_id int, ready boolean, due_in_s float8)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
 SET search_path = pg_catalog, pg_temp
@@ -152,7 +151,7 @@ BEGIN
     extract(epoch FROM (SELECT q.due FROM webhook.queue q WHERE q.endpoint_id = o.id AND q.due IS NOT NULL
       ORDER BY q.due LIMIT 1) - clock_timestamp())::float8
   FROM webhook.owed_endpoints() o (id)
-  WHERE (owned IS NULL OR o.id % slots = ANY (owned)) AND (ids IS NULL OR o.id = ANY (ids));
+  WHERE o.id % slots = ANY (owned);
 END
 $$;
-COMMENT ON FUNCTION webhook.worker_pending(int, int[], int[]) IS 'Worker: which endpoints are owed something';
+COMMENT ON FUNCTION webhook.worker_pending(int, int[]) IS 'Worker: which endpoints are owed something';

@@ -1,7 +1,6 @@
--- Configuration of endpoints for the worker, live secrets and all. `ids` NULL means every endpoint in `owned` slots
--- (owned NULL: all). An id asked for and not returned does not exist. `allow_http` is the setting as it is now: a restored
--- row, or one from before it was turned off, is judged when it is used.
-CREATE FUNCTION webhook.worker_endpoints(slots int, owned int[], ids int[])
+-- Configuration of endpoints for the worker, live secrets and all. An id asked for and not returned does not exist.
+-- `allow_http` is the setting as it is now: a restored row, or one from before it was turned off, is judged when it is used.
+CREATE FUNCTION webhook.worker_endpoints(ids int[])
 RETURNS TABLE (
   endpoint_id int, generation int, revision bigint, status text, tenant text, url text, timeout_s float8, max_in_flight int, rate_limit float8, ordered boolean,
   retry_schedule_s float8[], retry_jitter float8, retry_for_s float8, retry_after_max_s float8,
@@ -33,9 +32,7 @@ AS $$
   FROM webhook.endpoint e
   LEFT JOIN webhook.endpoint_health h ON h.endpoint_id = e.id
   LEFT JOIN webhook.signature_scheme sc ON sc.name = e.scheme
-  -- One array, which an index is searched for: with OR every endpoint would be compared with every id.
-  WHERE e.id = ANY (coalesce(worker_endpoints.ids, ARRAY(SELECT every.id FROM webhook.endpoint every)))
-    AND (worker_endpoints.owned IS NULL OR e.id % worker_endpoints.slots = ANY (worker_endpoints.owned))
+  WHERE e.id = ANY (worker_endpoints.ids)
 $$;
 
 -- A multirange of status codes as [[low, high), …]: [[200, 300]].

@@ -1,14 +1,14 @@
 //! Outcomes that can't be recorded yet, because a transaction that is still open holds their rows, or because PostgreSQL
 //! refuses them: they wait, and nobody else's do.
 
-use harness::{Answer, Database, Gate, Receiver, Worker};
+use harness::{Answer, Database, Gate, Receiver, Worker, until};
 use std::collections::HashMap;
 
 struct Scene {
     database: Database,
     receiver: Receiver,
     worker: Worker,
-    /// The first request waits for it.
+    /// The first request waits for it, and those of `held.beside` and `other.beside`.
     gate: Gate,
     held: i32,
     other: i32,
@@ -25,9 +25,9 @@ async fn scene() -> Scene {
         .await;
     let gate = Gate::default();
     let closed = gate.clone();
-    receiver.answers(move |request| match request.json()["type"] == "held.first" {
-        true => Answer::status(200).held_by(&closed),
-        false => Answer::status(200),
+    receiver.answers(move |request| match request.json()["type"].as_str() {
+        Some("held.first" | "held.beside" | "other.beside") => Answer::status(200).held_by(&closed),
+        _ => Answer::status(200),
     });
     let worker = Worker::start(&database).await;
     database.run("SELECT webhook_emit('held.first', '{}')").await;
@@ -46,6 +46,18 @@ impl Scene {
             "SELECT count(*) FROM webhook.attempt WHERE endpoint_id = {endpoint} AND outcome = 'delivered'"
         );
         self.database.becomes(&delivered, &count.to_string()).await;
+    }
+
+    /// In rounds, what comes to the other endpoint and, if `next_too`, to this one is delivered.
+    async fn goes_on(&self, next_too: bool) {
+        for round in 1..=3 {
+            self.emit("held.next", 50).await;
+            self.emit("other.came", 50).await;
+            self.delivers(self.other, round * 50).await;
+            if next_too {
+                self.delivers(self.held, round * 50).await;
+            }
+        }
     }
 
     /// Nothing waits any more, every event came once, and the log has it once.
@@ -70,12 +82,7 @@ async fn an_open_transaction_that_holds_one_delivery_delays_no_other() {
     let session = scene.database.session().await;
     Database::run_in(&session, &format!("BEGIN; SELECT webhook_cancel(({FIRST}))")).await;
     scene.gate.open();
-    for round in 1..=3 {
-        scene.emit("other.came", 50).await;
-        scene.emit("held.next", 50).await;
-        scene.delivers(scene.other, round * 50).await;
-        scene.delivers(scene.held, round * 50).await;
-    }
+    scene.goes_on(true).await;
     assert_eq!(scene.database.number("SELECT count(*) FROM webhook.queue").await, 1, "it is still owed");
     Database::run_in(&session, "ROLLBACK").await;
     scene.ends(151, 150).await;
@@ -93,11 +100,7 @@ async fn an_open_transaction_that_holds_an_endpoint_delays_no_other_endpoint() {
         let session = scene.database.session().await;
         Database::run_in(&session, &format!("BEGIN; {hold}")).await;
         scene.gate.open();
-        for round in 1..=3 {
-            scene.emit("held.next", 50).await;
-            scene.emit("other.came", 50).await;
-            scene.delivers(scene.other, round * 50).await;
-        }
+        scene.goes_on(false).await;
         Database::run_in(&session, "ROLLBACK").await;
         scene.ends(151, 150).await;
     }
@@ -116,15 +119,37 @@ async fn an_outcome_that_postgresql_refuses_delays_no_other() {
         ))
         .await;
     scene.gate.open();
-    for round in 1..=3 {
-        scene.emit("held.next", 50).await;
-        scene.emit("other.came", 50).await;
-        scene.delivers(scene.other, round * 50).await;
-        scene.delivers(scene.held, round * 50).await;
-    }
+    scene.goes_on(true).await;
     assert_eq!(scene.database.number("SELECT count(*) FROM webhook.queue").await, 1, "it is still owed");
     let told = scene.worker.log().iter().filter(|line| line.contains("recorded")).count();
     assert_eq!(told, 1, "said once, not with each try");
     scene.database.run("DROP TRIGGER refuse ON webhook.attempt").await;
     scene.ends(151, 150).await;
+}
+
+#[tokio::test]
+async fn some_that_are_held_and_some_that_are_refused_take_nothing_with_them() {
+    const EACH: usize = 6;
+    let scene = scene().await;
+    scene.emit("held.beside", EACH).await;
+    scene.emit("other.beside", EACH).await;
+    scene.receiver.receives(1 + 2 * EACH).await;
+    let (holds, refuses) = (scene.database.session().await, scene.database.session().await);
+    let hold = format!("UPDATE webhook.endpoint_health SET told = told WHERE endpoint_id = {}", scene.held);
+    Database::run_in(&holds, &format!("BEGIN; {hold}")).await;
+    let refuse =
+        format!("CREATE INDEX refuse ON webhook.attempt ((1 / (endpoint_id <> {})::int))", scene.other);
+    Database::run_in(&refuses, &format!("BEGIN; {refuse}")).await;
+    scene.gate.open();
+    until("every answer is there", async || {
+        (scene.worker.metric("pg_webhook_attempts_total").await == (1 + 2 * EACH) as f64).then_some(())
+    })
+    .await;
+    // What is refused is looked for in ever smaller parts, some of which consist of what is held.
+    Database::run_in(&refuses, "COMMIT").await;
+    scene.worker.says("could not be recorded").await;
+    scene.database.run("DROP INDEX webhook.refuse").await;
+    scene.delivers(scene.other, EACH).await;
+    Database::run_in(&holds, "ROLLBACK").await;
+    scene.ends(1 + EACH, EACH).await;
 }

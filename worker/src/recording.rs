@@ -41,7 +41,7 @@ impl Link {
     pub async fn record(&mut self, outcomes: &mut [Outcome]) -> BTreeSet<usize> {
         let mut aside = BTreeSet::new();
         let mut parts: VecDeque<Vec<usize>> = VecDeque::from([(0..outcomes.len()).collect()]);
-        while let Some(mut part) = parts.pop_front().filter(|part| !part.is_empty()) {
+        while let Some(mut part) = parts.pop_front() {
             match self.try_record(part.iter().map(|place| &outcomes[*place])).await {
                 Ok(()) => self.tries = 0,
                 Err((Remedy::Split, _)) if part.len() > 1 => {
@@ -57,7 +57,9 @@ impl Link {
                         Ok(_) => self.collided(&problem).await,
                         Err(refused) => drop(self.overcome(&mut outcomes[part[0]], refused).await),
                     }
-                    parts.push_front(part);
+                    if !part.is_empty() {
+                        parts.push_front(part);
+                    }
                 }
                 Err(refused) => match self.overcome(&mut outcomes[part[0]], refused).await {
                     true => parts.push_front(part),

@@ -11,7 +11,7 @@ fn set(function: &str) -> String {
 const DEEDS: [(&str, &str); 14] = [
     ("SELECT * FROM app.private", "42501"),
     ("SELECT * FROM webhook.endpoint_secret", "42501"),
-    ("SELECT webhook.worker_endpoints(64, NULL, NULL)", "42501"),
+    ("SELECT webhook.worker_endpoints('{}')", "42501"),
     ("SELECT webhook.call_back('pg_catalog.jsonb_pretty', 'postgres', '{}', 1)", "42501"),
     ("SET ROLE postgres", "42501"),
     ("RESET ROLE", "42501"),

@@ -14,8 +14,8 @@ use uuid::Uuid;
 const PAGE_ROWS: usize = 1_000;
 
 const TAIL: &str = "SELECT * FROM webhook.worker_tail($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-const PENDING: &str = "SELECT * FROM webhook.worker_pending($1, $2, NULL)";
-const ENDPOINTS: &str = "SELECT * FROM webhook.worker_endpoints($1, NULL, $2)";
+const PENDING: &str = "SELECT * FROM webhook.worker_pending($1, $2)";
+const ENDPOINTS: &str = "SELECT * FROM webhook.worker_endpoints($1)";
 
 pub enum Job {
     Open,
@@ -65,12 +65,12 @@ pub async fn perform(
             Done::Snapshot(snapshot(std::slice::from_ref(&row))?.0)
         }
         Job::Pending(owned) => {
-            let rows = session.query(PENDING, &[&slots, &Some(owned)]).await.map_err(refused)?;
+            let rows = session.query(PENDING, &[&slots, &owned]).await.map_err(refused)?;
             let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
             Done::Pending(rows.iter().map(read).collect::<Result<_, _>>().map_err(refused)?)
         }
         Job::Configs(asked) => {
-            let rows = session.query(ENDPOINTS, &[&slots, &asked]).await.map_err(refused)?;
+            let rows = session.query(ENDPOINTS, &[&asked]).await.map_err(refused)?;
             let found =
                 rows.iter().map(EndpointConfig::from_row).collect::<Result<_, _>>().map_err(refused)?;
             Done::Configs(asked, found)

@@ -122,7 +122,10 @@ GRANT SELECT ON webhook.endpoint_secret TO webhook_worker;
 GRANT EXECUTE ON FUNCTION
   webhook.worker_hello(), webhook.worker_join(), webhook.worker_take_slots(int, int[], int), webhook.worker_release_slot(int, int),
   webhook.worker_beat(), webhook.worker_endpoints(int[]),
+  webhook.load_owed(webhook.queue[], bigint), webhook.load_page(webhook.queue[], bigint, timestamptz),
   webhook.worker_tail(int, int[], int[], text, text, bigint, uuid, int, bigint),
+  webhook.tail_page(int, int[], int[], text, text, bigint, uuid, int),
+  webhook.backlog_page(int, uuid, text, int), webhook.due_page(int, int), webhook.next_due(int), webhook.heads_page(int, bigint[]),
   webhook.worker_backlog(int, uuid, text, int, bigint), webhook.worker_due(int, int, bigint),
   webhook.worker_heads(int, bigint[], bigint),
   webhook.worker_pending(int, int[]),

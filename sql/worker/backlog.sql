@@ -50,12 +50,9 @@ BEGIN
 END
 $$;
 
--- Rows due as soon as possible, in the order of their events, after `after_event` (NULL: from the start).
--- `within` is the snapshot of the pass's first page (NULL on the first): what came later is the tail's.
-CREATE FUNCTION webhook.worker_backlog(
-  endpoint int, after_event uuid, within text, page_rows int, page_bytes bigint
-) RETURNS SETOF webhook.owed
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
+-- The rows of `worker_backlog`.
+CREATE FUNCTION webhook.backlog_page(endpoint int, after_event uuid, within text, page_rows int) RETURNS webhook.queue[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -65,71 +62,97 @@ AS $$
 DECLARE
   first_page pg_snapshot := within;
   cursor_event uuid := coalesce(after_event, '00000000-0000-0000-0000-000000000000');
-  page webhook.queue[];
 BEGIN
   IF webhook.in_order(endpoint) THEN
-    page := webhook.ordered_backlog(endpoint, cursor_event, first_page, page_rows);
-  ELSE
-    page := ARRAY(
-      SELECT q FROM webhook.queue q
-      WHERE q.endpoint_id = endpoint AND q.event_id > cursor_event AND q.due IS NULL
-        AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
-      ORDER BY q.endpoint_id, q.event_id LIMIT page_rows
-    );
+    RETURN webhook.ordered_backlog(endpoint, cursor_event, first_page, page_rows);
   END IF;
-  RETURN QUERY SELECT o.* FROM webhook.load_page(page, page_bytes, NULL) o;
+  RETURN ARRAY(
+    SELECT q FROM webhook.queue q
+    WHERE q.endpoint_id = endpoint AND q.event_id > cursor_event AND q.due IS NULL
+      AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
+    ORDER BY q.endpoint_id, q.event_id LIMIT page_rows
+  );
 END
+$$;
+
+-- Rows due as soon as possible, in the order of their events, after `after_event` (NULL: from the start).
+-- `within` is the snapshot of the pass's first page (NULL on the first): what came later is the tail's.
+CREATE FUNCTION webhook.worker_backlog(
+  endpoint int, after_event uuid, within text, page_rows int, page_bytes bigint
+) RETURNS SETOF webhook.owed
+LANGUAGE sql STABLE ROWS 1000
+AS $$
+  SELECT * FROM webhook.load_page(webhook.backlog_page(endpoint, after_event, within, page_rows), page_bytes, NULL)
 $$;
 COMMENT ON FUNCTION webhook.worker_backlog(int, uuid, text, int, bigint)
   IS 'Worker: what one endpoint is owed as soon as possible';
 
+-- The rows of `worker_due`. What is due, and what is not yet, goes by the time the statement began.
+CREATE FUNCTION webhook.due_page(endpoint int, page_rows int) RETURNS webhook.queue[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+AS $$
+BEGIN
+  IF webhook.in_order(endpoint) THEN
+    RETURN webhook.ordered_due(endpoint, statement_timestamp(), page_rows);
+  END IF;
+  RETURN ARRAY(
+    SELECT q FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due <= statement_timestamp()
+    ORDER BY q.endpoint_id, q.due LIMIT page_rows
+  );
+END
+$$;
+
+-- When the first is due of an endpoint's deliveries whose time has not come.
+CREATE FUNCTION webhook.next_due(endpoint int) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_bitmapscan = off
+SET enable_sort = off
+AS $$
+BEGIN
+  RETURN (SELECT q.due FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due > statement_timestamp()
+    ORDER BY q.endpoint_id, q.due LIMIT 1);
+END
+$$;
+
 -- Rows whose time has come, the longest due first. The first row has only the snapshot, the page's size and, as
 -- due_in_s, when the first is due of those whose time has not come (NULL: there are none).
 CREATE FUNCTION webhook.worker_due(endpoint int, page_rows int, page_bytes bigint) RETURNS SETOF webhook.owed
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off
-SET enable_bitmapscan = off
-SET enable_sort = off
+LANGUAGE sql STABLE ROWS 100
 AS $$
-DECLARE
-  -- A variable: an index is not searched by a volatile function.
-  present timestamptz := clock_timestamp();
-  next_due timestamptz := (SELECT q.due FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due > present
-    ORDER BY q.endpoint_id, q.due LIMIT 1);
-  page webhook.queue[];
-BEGIN
-  IF webhook.in_order(endpoint) THEN
-    page := webhook.ordered_due(endpoint, present, page_rows);
-  ELSE
-    page := ARRAY(
-      SELECT q FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.due <= present
-      ORDER BY q.endpoint_id, q.due LIMIT page_rows
-    );
-  END IF;
-  RETURN QUERY SELECT o.* FROM webhook.load_page(page, page_bytes, next_due) o;
-END
+  SELECT * FROM webhook.load_page(webhook.due_page(endpoint, page_rows), page_bytes, webhook.next_due(endpoint))
 $$;
 COMMENT ON FUNCTION webhook.worker_due(int, int, bigint) IS 'Worker: retries and delayed events whose time has come';
 
--- Of an ordered endpoint, the first delivery in each of these lanes, due or not.
-CREATE FUNCTION webhook.worker_heads(endpoint int, lanes bigint[], page_bytes bigint) RETURNS SETOF webhook.owed
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+-- The rows of `worker_heads`.
+CREATE FUNCTION webhook.heads_page(endpoint int, lanes bigint[]) RETURNS webhook.queue[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_sort = off
 AS $$
-DECLARE
-  page webhook.queue[] := ARRAY(
+BEGIN
+  RETURN ARRAY(
     SELECT head.q FROM unnest(lanes) AS l (lane) CROSS JOIN LATERAL (
       SELECT q FROM webhook.queue q WHERE q.endpoint_id = endpoint AND q.lane = l.lane
       ORDER BY q.endpoint_id, q.lane, q.event_id LIMIT 1) head);
-BEGIN
-  RETURN QUERY SELECT o.* FROM webhook.load_owed(page, page_bytes) o;
 END
+$$;
+
+-- Of an ordered endpoint, the first delivery in each of these lanes, due or not.
+CREATE FUNCTION webhook.worker_heads(endpoint int, lanes bigint[], page_bytes bigint) RETURNS SETOF webhook.owed
+LANGUAGE sql STABLE ROWS 100
+AS $$
+  SELECT * FROM webhook.load_owed(webhook.heads_page(endpoint, lanes), page_bytes)
 $$;
 COMMENT ON FUNCTION webhook.worker_heads(int, bigint[], bigint) IS 'Worker: what is next in lanes of an ordered endpoint';
 

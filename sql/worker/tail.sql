@@ -33,15 +33,14 @@ LANGUAGE c STABLE STRICT ROWS 1000 AS 'MODULE_PATHNAME', 'load_owed_wrapper';
 CREATE FUNCTION webhook.load_page(rows webhook.queue[], page_bytes bigint, next_due timestamptz) RETURNS SETOF webhook.owed
 LANGUAGE c STABLE ROWS 1000 AS 'MODULE_PATHNAME', 'load_page_wrapper';
 
--- New rows: those that the snapshot `since` could not see, for endpoints in `owned` slots (NULL: all) that are not in
--- `muted` (whose actors read their own backlog). Pages go by (xid, event_id), whole events at a time: give the last
--- row of the page before as `after_xid`, `after_event`, and the snapshot of the first page as `within`. `since`
--- advances to that snapshot when a page has come back with fewer than `page_rows` rows.
-CREATE FUNCTION webhook.worker_tail(
-  slots int, owned int[], muted int[], since text, within text, after_xid bigint, after_event uuid,
-  page_rows int, page_bytes bigint
-) RETURNS SETOF webhook.owed
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
+-- A read is a page of the queue's rows, which one function picks and another loads. What puts the two together is inlined into
+-- the worker's statement, so that what was loaded is sent as it lies: PL/pgSQL would copy it first.
+
+-- The rows of `worker_tail`.
+CREATE FUNCTION webhook.tail_page(
+  slots int, owned int[], muted int[], since text, within text, after_xid bigint, after_event uuid, page_rows int
+) RETURNS webhook.queue[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -53,10 +52,9 @@ DECLARE
   first_page pg_snapshot := within;
   cursor_xid xid8 := coalesce(after_xid, 0)::text;
   cursor_event uuid := coalesce(after_event, '00000000-0000-0000-0000-000000000000');
-  page webhook.queue[];
 BEGIN
   -- Two index scans: with OR the whole tail index would be read.
-  page := ARRAY(
+  RETURN ARRAY(
     SELECT owed FROM (
       (SELECT q AS owed, q.xid, q.event_id FROM webhook.queue q
         WHERE q.xid >= pg_snapshot_xmax(past) AND (q.xid, q.event_id) > (cursor_xid, cursor_event)
@@ -73,8 +71,21 @@ BEGIN
     ) fresh
     ORDER BY xid, event_id FETCH FIRST page_rows ROWS WITH TIES
   );
-  RETURN QUERY SELECT o.* FROM webhook.load_page(page, page_bytes, NULL) o;
 END
+$$;
+
+-- New rows: those that the snapshot `since` could not see, for endpoints in `owned` slots (NULL: all) that are not in
+-- `muted` (whose actors read their own backlog). Pages go by (xid, event_id), whole events at a time: give the last
+-- row of the page before as `after_xid`, `after_event`, and the snapshot of the first page as `within`. `since`
+-- advances to that snapshot when a page has come back with fewer than `page_rows` rows.
+CREATE FUNCTION webhook.worker_tail(
+  slots int, owned int[], muted int[], since text, within text, after_xid bigint, after_event uuid,
+  page_rows int, page_bytes bigint
+) RETURNS SETOF webhook.owed
+LANGUAGE sql STABLE ROWS 1000
+AS $$
+  SELECT * FROM webhook.load_page(
+    webhook.tail_page(slots, owned, muted, since, within, after_xid, after_event, page_rows), page_bytes, NULL)
 $$;
 COMMENT ON FUNCTION webhook.worker_tail(int, int[], int[], text, text, bigint, uuid, int, bigint)
   IS 'Worker: queue rows a snapshot could not see, with bodies';

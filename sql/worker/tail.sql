@@ -51,9 +51,11 @@ DECLARE
   past pg_snapshot := since;
   first_page pg_snapshot := within;
   cursor_xid xid8 := coalesce(after_xid, 0)::text;
-  cursor_event uuid := coalesce(after_event, '00000000-0000-0000-0000-000000000000');
+  first_event uuid := '00000000-0000-0000-0000-000000000000';
+  cursor_event uuid := coalesce(after_event, first_event);
 BEGIN
-  -- Two index scans: with OR the whole tail index would be read.
+  -- Two index scans: with OR the whole tail index would be read. Each begins at the cursor, and a transaction may have
+  -- made a million rows: beside `xid =`, a comparison of (xid, event_id) would not be where the scan begins.
   RETURN ARRAY(
     SELECT owed FROM (
       (SELECT q AS owed, q.xid, q.event_id FROM webhook.queue q
@@ -64,10 +66,11 @@ BEGIN
       UNION ALL
       (SELECT open.* FROM pg_snapshot_xip(past) AS xip CROSS JOIN LATERAL (
           SELECT q AS owed, q.xid, q.event_id FROM webhook.queue q
-          WHERE q.xid = xip AND (q.xid, q.event_id) > (cursor_xid, cursor_event)
+          WHERE q.xid = xip AND q.event_id > CASE xip WHEN cursor_xid THEN cursor_event ELSE first_event END
             AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
             AND q.endpoint_id <> ALL (muted) AND (owned IS NULL OR q.endpoint_id % slots = ANY (owned))
-          ORDER BY q.xid, q.event_id FETCH FIRST page_rows ROWS WITH TIES) open)
+          ORDER BY q.xid, q.event_id FETCH FIRST page_rows ROWS WITH TIES) open
+        WHERE xip >= cursor_xid)
     ) fresh
     ORDER BY xid, event_id FETCH FIRST page_rows ROWS WITH TIES
   );

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The first outcome after a pause waits so long.
 const GATHER: Duration = Duration::from_millis(1);
 /// When the last batch had so many outcomes, …
-const BUSY: usize = 64;
+const BUSY: usize = 16;
 /// … the next one waits for so many, …
 const ENOUGH: usize = 500;
 /// … but no longer than this.

@@ -49,28 +49,31 @@ SET enable_sort = off
 AS $$
 DECLARE
   past pg_snapshot := since;
-  first_page pg_snapshot := within;
-  cursor_xid xid8 := coalesce(after_xid, 0)::text;
+  present pg_snapshot := coalesce(within::pg_snapshot, pg_current_snapshot());
   first_event uuid := '00000000-0000-0000-0000-000000000000';
+  cursor_xid xid8 := coalesce(after_xid, 0)::text;
   cursor_event uuid := coalesce(after_event, first_event);
+  is_beyond bool := cursor_xid >= pg_snapshot_xmax(past);
+  from_xid xid8 := CASE WHEN is_beyond THEN cursor_xid ELSE pg_snapshot_xmax(past) END;
+  from_event uuid := CASE WHEN is_beyond THEN cursor_event ELSE first_event END;
 BEGIN
-  -- Two index scans: with OR the whole tail index would be read. Each begins at the cursor, and a transaction may have
-  -- made a million rows: beside `xid =`, a comparison of (xid, event_id) would not be where the scan begins.
+  -- Two index scans: with OR the whole tail index would be read. A scan begins where one of its conditions says, not all
+  -- of them together: so there is one that says where, and a backlog of millions, or what a page before has read, is not
+  -- looked through. Nor is what the present snapshot can't see yet, time and again while its transaction is open.
   RETURN ARRAY(
     SELECT owed FROM (
       (SELECT q AS owed, q.xid, q.event_id FROM webhook.queue q
-        WHERE q.xid >= pg_snapshot_xmax(past) AND (q.xid, q.event_id) > (cursor_xid, cursor_event)
-          AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
+        WHERE (q.xid, q.event_id) > (from_xid, from_event) AND q.xid < pg_snapshot_xmax(present)
+          AND pg_visible_in_snapshot(q.xid, present)
           AND q.endpoint_id <> ALL (muted) AND (owned IS NULL OR q.endpoint_id % slots = ANY (owned))
         ORDER BY q.xid, q.event_id FETCH FIRST page_rows ROWS WITH TIES)
       UNION ALL
       (SELECT open.* FROM pg_snapshot_xip(past) AS xip CROSS JOIN LATERAL (
           SELECT q AS owed, q.xid, q.event_id FROM webhook.queue q
           WHERE q.xid = xip AND q.event_id > CASE xip WHEN cursor_xid THEN cursor_event ELSE first_event END
-            AND (first_page IS NULL OR pg_visible_in_snapshot(q.xid, first_page))
             AND q.endpoint_id <> ALL (muted) AND (owned IS NULL OR q.endpoint_id % slots = ANY (owned))
           ORDER BY q.xid, q.event_id FETCH FIRST page_rows ROWS WITH TIES) open
-        WHERE xip >= cursor_xid)
+        WHERE xip >= cursor_xid AND pg_visible_in_snapshot(xip, present))
     ) fresh
     ORDER BY xid, event_id FETCH FIRST page_rows ROWS WITH TIES
   );

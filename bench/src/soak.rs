@@ -8,6 +8,7 @@ use crate::process::patiently;
 use crate::stage::{PATIENCE, Stage};
 use crate::work::LANE;
 use harness::{Database, Worker};
+use std::fmt::{self, Display, Formatter};
 use std::time::{Duration, Instant};
 
 const ENDPOINTS: u32 = 10;
@@ -24,6 +25,17 @@ struct Sample {
     owed: f64,
     table_mib: f64,
     indexes_mib: f64,
+}
+
+impl Display for Sample {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Sample { at_s, memory_mib, owed, table_mib, indexes_mib } = self;
+        let minute = at_s / 60.0;
+        write!(
+            out,
+            "minute {minute:.0}: worker {memory_mib:.0} MiB, {owed} owed, queue {table_mib:.0} MiB and {indexes_mib:.0} in indexes"
+        )
+    }
 }
 
 pub async fn run(stage: &Stage, minutes: u32) -> Vec<Curve> {
@@ -49,6 +61,9 @@ pub async fn run(stage: &Stage, minutes: u32) -> Vec<Curve> {
     .await;
     assert_eq!(stage.inbox.distinct(LANE).await, emitted, "nothing is lost");
     println!("{emitted} events, every one came in");
+    for line in worker.log().iter().filter(|line| line.contains("WARN") || line.contains("ERROR")) {
+        println!("worker: {line}");
+    }
     worker.stop().await;
     stage.drop(database).await;
     curves(&samples)
@@ -65,7 +80,11 @@ async fn load(database: &Database, worker: &Worker, per_s: f64, span: Duration) 
             emitted += u64::from(count);
         }
         if began.elapsed().as_secs() / 10 >= samples.len() as u64 {
-            samples.push(look(&watcher, worker, began.elapsed().as_secs_f64()).await);
+            let sample = look(&watcher, worker, began.elapsed().as_secs_f64()).await;
+            if samples.len().is_multiple_of(6) {
+                println!("{sample}");
+            }
+            samples.push(sample);
         }
         tokio::time::sleep(BEAT).await;
     }

@@ -22,6 +22,7 @@ mod document;
 mod elements;
 mod emit;
 mod ended;
+mod estimate;
 mod explain;
 mod guc;
 mod identifier;
@@ -64,6 +65,7 @@ pub extern "C-unwind" fn _PG_init() {
     guc::register();
     transaction::register();
     cached::register();
+    estimate::register();
 }
 
 /// Raises an error: what is wrong, and the way out.

@@ -178,6 +178,7 @@ AS $$
 DECLARE
   held_endpoints int[];
 BEGIN
+  PERFORM webhook.estimate_by_size();
   held_endpoints := ARRAY(
     SELECT e.id FROM webhook.endpoint e WHERE e.id = ANY (endpoint_ids)
     EXCEPT ALL

@@ -51,6 +51,7 @@ mod partition_move;
 mod partition_plan;
 mod per_transaction;
 mod pg_upgrade;
+mod plans;
 mod pooler;
 mod rate_limit;
 mod recipes;

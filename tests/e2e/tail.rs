@@ -193,6 +193,82 @@ async fn concurrent_writers_that_commit_and_roll_back_at_random_lose_nothing() {
     assert_eq!(times.len(), committed.len(), "and nothing else");
 }
 
+/// Reads the tail from a snapshot on, in pages of 3 rows, and calls `between` after the first; returns the events in the
+/// order they were read, and the snapshot of the next round.
+async fn read_round(database: &Database, since: &str, between: impl AsyncFnOnce()) -> (Vec<String>, String) {
+    let (mut events, mut first, mut cursor) = (Vec::new(), None::<String>, "NULL, NULL".to_owned());
+    let mut between = Some(between);
+    loop {
+        let within = first.as_ref().map_or("NULL".to_owned(), |snapshot| format!("'{snapshot}'"));
+        let page = database
+            .rows(&format!(
+                "SELECT coalesce(snapshot, format('%s %s', xid, event_id))
+                 FROM webhook.worker_tail(8, NULL, '{{}}', '{since}', {within}, {cursor}, 3, 1000000)"
+            ))
+            .await;
+        let (snapshot, rows) = page.split_first().expect("a snapshot");
+        let first = first.get_or_insert_with(|| snapshot.clone());
+        let rows: Vec<_> = rows.iter().filter_map(|row| row.split_once(' ')).collect();
+        events.extend(rows.iter().map(|(_, event)| (*event).to_owned()));
+        assert!(events.len() < 100, "pages come again and again: {events:?}");
+        match rows.last() {
+            Some((xid, event)) if rows.len() >= 3 => cursor = format!("{xid}, '{event}'"),
+            _ => return (events, first.clone()),
+        }
+        if let Some(between) = between.take() {
+            between().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn transactions_that_were_open_together_are_each_read_whole_page_by_page() {
+    let database = Database::new().await;
+    database.endpoint("https://example.com/").await;
+    let mut writers = Vec::new();
+    for _ in 0..4 {
+        writers.push(database.session().await);
+    }
+    // The ids of what they emit interleave.
+    let emit = async |writers: &[tokio_postgres::Client]| {
+        let mut made = vec![Vec::new(); writers.len()];
+        for writer in writers {
+            Database::run_in(writer, "BEGIN").await;
+        }
+        for _ in 0..5 {
+            for (writer, made) in writers.iter().zip(&mut made) {
+                made.push(Database::text_in(writer, "SELECT webhook_emit('a.b', '{}')").await);
+            }
+        }
+        made
+    };
+    let open = emit(&writers[..3]).await;
+    // A snapshot lists them as open once it has seen one that began later.
+    database.run("SELECT webhook_emit('a.b', '{}')").await;
+    let since = database.text("SELECT pg_current_snapshot()").await;
+    let begun_since = emit(&writers[3..]).await;
+    for writer in &writers[..2] {
+        Database::run_in(writer, "COMMIT").await;
+    }
+    let mut after = Vec::new();
+    for _ in 0..5 {
+        after.push(database.text("SELECT webhook_emit('a.b', '{}')").await);
+    }
+    let commit = async || {
+        for writer in &writers[2..] {
+            Database::run_in(writer, "COMMIT").await;
+        }
+    };
+    let (read, next) = read_round(&database, &since, commit).await;
+    assert_eq!(read, [&open[0][..], &open[1], &after].concat(), "each transaction in turn, each event once");
+    let (read, _) = read_round(&database, &next, async || {}).await;
+    assert_eq!(
+        read,
+        [&open[2][..], &begun_since[0]].concat(),
+        "what committed amid the round comes in the next one"
+    );
+}
+
 /// How often the queue and the events have been read through.
 async fn sequential_scans(database: &Database) -> (i64, i64) {
     let scans = "SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE schemaname = 'webhook' AND relname";

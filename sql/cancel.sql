@@ -20,7 +20,7 @@ AS $$
 DECLARE
   ended bigint;
 BEGIN
-  PERFORM webhook.estimate_by_size();
+  PERFORM webhook.plan_for_full_queue();
   WITH gone AS (
     DELETE FROM webhook.queue q USING unnest(rows) r
     WHERE q.endpoint_id = r.endpoint_id AND q.event_id = r.event_id RETURNING q.endpoint_id, q.event_id, q.xid

@@ -32,7 +32,7 @@ BEGIN
       HINT = 'Give a tenant, or NULL and a key of the house''s own events.';
   END IF;
 
-  PERFORM webhook.estimate_by_size();
+  PERFORM webhook.plan_for_full_queue();
   DELETE FROM webhook.idempotency i
   WHERE (i.tenant = tenant OR (i.tenant IS NULL AND tenant IS NULL))
     AND (key IS NULL OR EXISTS (SELECT FROM webhook.event e WHERE e.id = i.event_id AND e.key = key));

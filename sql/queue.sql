@@ -36,11 +36,10 @@ COMMENT ON COLUMN webhook.queue.variant IS 'which body of webhook.event_body is 
 COMMENT ON COLUMN webhook.queue.signature IS 'signature made at enqueue, sent while it is fresh and generation still holds';
 COMMENT ON COLUMN webhook.queue.lane IS 'at an ordered endpoint: what events with the same key have in common; NULL elsewhere';
 
--- Statements that look rows up by their key are planned for a queue as long as its pages have room for, not as short as
--- VACUUM may have found it: see extension/src/estimate.rs. This loads the library, which does it for the rest of the session;
--- so does any other function of its own.
-CREATE FUNCTION webhook.estimate_by_size() RETURNS void
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'estimate_by_size_wrapper';
+-- From here on, until the transaction ends, statements are planned for a queue as long as its pages have room for, not as
+-- short as VACUUM may have found it (extension/src/estimate.rs). Before what looks rows up by their keys.
+CREATE FUNCTION webhook.plan_for_full_queue() RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'plan_for_full_queue_wrapper';
 
 -- The lane of events with this key. The same as in extension/src/store.rs.
 CREATE FUNCTION webhook.lane(key text) RETURNS bigint

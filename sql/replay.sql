@@ -13,6 +13,7 @@ AS $$
 DECLARE
   variant int;
 BEGIN
+  PERFORM webhook.plan_for_full_queue();
   PERFORM FROM webhook.event e WHERE e.id = event_id AND e.body <> '' FOR SHARE;
   IF NOT FOUND OR NOT EXISTS (SELECT FROM webhook.endpoint e WHERE e.id = endpoint_id) THEN
     RETURN false;

@@ -1,6 +1,8 @@
 //! How many rows the planner takes webhook.queue for. VACUUM counts them once a minute at most, and a queue that was all
 //! but empty at that moment is full at the next: planned by that count, a statement reads the whole queue for each row
-//! that it looks for. So the pages of the queue are taken to be full, as those of a table that VACUUM has never seen.
+//! that it looks for. Where a statement would, its transaction has the queue's pages taken to be full, as those of a table
+//! that VACUUM has never seen. Not everywhere: a file that was long once may have little in it, and what a user asks of
+//! all of the queue is planned better by what VACUUM found.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -10,10 +12,12 @@ use std::cell::Cell;
 const ROWS_A_PAGE: f64 = 50.0;
 
 thread_local! {
+    /// In this transaction.
+    static TAKEN_FOR_FULL: Cell<bool> = const { Cell::new(false) };
     static NEXT: Cell<pg_sys::get_relation_info_hook_type> = const { Cell::new(None) };
 }
 
-/// From here on it is so in this session.
+/// Registers the session's hook.
 pub fn register() {
     unsafe {
         NEXT.set(pg_sys::get_relation_info_hook);
@@ -21,9 +25,16 @@ pub fn register() {
     }
 }
 
-/// webhook.estimate_by_size(): loads this library, if nothing has yet.
+/// webhook.plan_for_full_queue(): from here on, until the transaction ends.
 #[pg_extern(sql = false)]
-fn estimate_by_size() {}
+fn plan_for_full_queue() {
+    TAKEN_FOR_FULL.set(true);
+}
+
+/// The transaction ends.
+pub fn forget() {
+    TAKEN_FOR_FULL.set(false);
+}
 
 #[pg_guard]
 unsafe extern "C-unwind" fn at_planning(
@@ -36,7 +47,7 @@ unsafe extern "C-unwind" fn at_planning(
         if let Some(next) = NEXT.get() {
             next(planner, table, has_children, estimate);
         }
-        if is_queue(table) {
+        if TAKEN_FOR_FULL.get() && is_queue(table) {
             fill_pages(&mut *estimate);
         }
     }

@@ -1,6 +1,6 @@
 //! What happens when a transaction ends. One callback handles every event, so nothing piles up over a session's life.
 
-use crate::{per_transaction, wake};
+use crate::{estimate, per_transaction, wake};
 use pgrx::{pg_guard, pg_sys};
 
 /// Registers the callbacks of this session.
@@ -17,6 +17,7 @@ unsafe extern "C-unwind" fn at_transaction_event(
     event: pg_sys::XactEvent::Type,
     _arg: *mut std::ffi::c_void,
 ) {
+    estimate::forget();
     if wake::is_due() || per_transaction::is_concerned() {
         unsafe { concerned(event) };
     }

@@ -55,6 +55,7 @@ DECLARE
   delivering int[];
   recovered int[];
 BEGIN
+  PERFORM webhook.plan_for_full_queue();
   IF 'skipped' = ANY (outcomes) THEN
     stays := ARRAY(
       SELECT o.outcome = 'skipped' AND NOT webhook.is_skipped(o.endpoint_id)
@@ -178,7 +179,7 @@ AS $$
 DECLARE
   held_endpoints int[];
 BEGIN
-  PERFORM webhook.estimate_by_size();
+  PERFORM webhook.plan_for_full_queue();
   held_endpoints := ARRAY(
     SELECT e.id FROM webhook.endpoint e WHERE e.id = ANY (endpoint_ids)
     EXCEPT ALL

@@ -145,6 +145,17 @@ async fn a_queue_that_vacuum_found_all_but_empty_is_not_read_through_once_it_has
     let cancel = format!("webhook_cancel('{}')", database.text(event).await);
     let read = buffers(&database.session().await, &cancel).await;
     assert!(read < 1_500, "{read} buffers were read by {cancel}, all but a few of the catalogue");
+    // Only there: a user's statement is planned by what VACUUM found.
+    let session = database.session().await;
+    let planned = async || {
+        let plan = Database::text_in(&session, "EXPLAIN (FORMAT json) SELECT FROM webhook.queue").await;
+        let plan: serde_json::Value = serde_json::from_str(&plan).expect("a plan");
+        plan[0]["Plan"]["Plan Rows"].as_i64().expect("a number")
+    };
+    Database::run_in(&session, "BEGIN; SELECT webhook.worker_held('{1}', ARRAY[gen_random_uuid()])").await;
+    assert!(planned().await > 50_000, "{}", planned().await);
+    Database::run_in(&session, "COMMIT").await;
+    assert!(planned().await < 10, "{}", planned().await);
     // Row by row for each, it would take minutes. Two: before VACUUM came, and after.
     let forget = "SELECT webhook_forget(NULL, '30000')";
     assert_eq!(Database::text_in(&database.session().await, forget).await, "2");

@@ -3,15 +3,18 @@
 
 use harness::{Database, until};
 
+/// The plan of a call, with what EXPLAIN is asked for.
+async fn plan(session: &tokio_postgres::Client, options: &str, call: &str) -> serde_json::Value {
+    let explain = format!("EXPLAIN ({options}, FORMAT json) SELECT * FROM {call}");
+    let plans: serde_json::Value =
+        serde_json::from_str(&Database::text_in(session, &explain).await).expect("a plan");
+    plans[0]["Plan"].clone()
+}
+
 /// Buffers a call reads in the session that made its plans before.
 async fn buffers(session: &tokio_postgres::Client, call: &str) -> i64 {
-    let plan = Database::text_in(
-        session,
-        &format!("EXPLAIN (ANALYZE, BUFFERS, COSTS off, TIMING off, FORMAT json) SELECT * FROM {call}"),
-    )
-    .await;
-    let plan: serde_json::Value = serde_json::from_str(&plan).expect("a plan");
-    ["Shared Hit Blocks", "Shared Read Blocks"].iter().filter_map(|name| plan[0]["Plan"][name].as_i64()).sum()
+    let plan = plan(session, "ANALYZE, BUFFERS, COSTS off, TIMING off", call).await;
+    ["Shared Hit Blocks", "Shared Read Blocks"].iter().filter_map(|name| plan[name].as_i64()).sum()
 }
 
 /// What the session keeps of the catalogue is read again when other tests make databases: that is not the plan's.
@@ -150,11 +153,8 @@ async fn a_queue_that_vacuum_found_all_but_empty_is_not_read_through_once_it_has
     assert!(read < 1_500, "{read} buffers were read by {cancel}, all but a few of the catalogue");
     // Only there: a user's statement is planned by what VACUUM found.
     let session = database.session().await;
-    let planned = async || {
-        let plan = Database::text_in(&session, "EXPLAIN (FORMAT json) SELECT FROM webhook.queue").await;
-        let plan: serde_json::Value = serde_json::from_str(&plan).expect("a plan");
-        plan[0]["Plan"]["Plan Rows"].as_i64().expect("a number")
-    };
+    let planned =
+        async || plan(&session, "COSTS on", "webhook.queue").await["Plan Rows"].as_i64().expect("a number");
     Database::run_in(&session, "BEGIN; SELECT webhook.worker_held('{1}', ARRAY[gen_random_uuid()])").await;
     assert!(planned().await > 50_000, "{}", planned().await);
     Database::run_in(&session, "COMMIT").await;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 const EMIT_20: &str = "SELECT webhook_emit('a.b', '{}') FROM generate_series(1, 20)";
 
 /// Cuts the worker's connections of this purpose (`%`: all at once); returns how many there were.
-async fn cut(database: &Database, purpose: &str) -> i64 {
+pub async fn cut(database: &Database, purpose: &str) -> i64 {
     let sql = format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name LIKE 'pg-webhook-worker {purpose}'"

@@ -1,7 +1,9 @@
 //! What was owed is cancelled, owed again, or tried out.
 
+use crate::connection::cut;
 use crate::lifecycle::Scene;
-use harness::{Answer, Database, Receiver, Worker};
+use harness::{Answer, Cluster, Database, Receiver, Worker};
+use std::collections::HashMap;
 
 #[tokio::test]
 async fn what_is_cancelled_is_not_sent_even_if_the_worker_had_it_in_hand() {
@@ -31,6 +33,60 @@ async fn what_is_cancelled_is_not_sent_even_if_the_worker_had_it_in_hand() {
     assert_eq!(scene.database.text(&format!("SELECT webhook_resend('{}', 1)", ids[0])).await, "t");
     scene.database.drained().await;
     assert_eq!(scene.outcomes().await, ["cancelled: cancelled|9", "delivered|11"]);
+}
+
+#[tokio::test]
+async fn what_is_cancelled_while_the_worker_is_not_notified_is_not_sent_either() {
+    let scene = Scene::new().await;
+    scene.emit(20).await;
+    let under_way = scene.receiver.receives(1).await[0].id().to_owned();
+    let postgres = Cluster::shared().await.connect("postgres").await.expect("a session");
+    let connections = async |allowed: bool| {
+        let change = format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", scene.database.name);
+        Database::run_in(&postgres, &change).await;
+    };
+    connections(false).await;
+    assert_eq!(cut(&scene.database, "listener").await, 1);
+    scene.worker.says("not notified").await;
+    let cancel =
+        "SELECT sum(webhook_cancel(event_id, 1)) FROM webhook.queue WHERE endpoint_id = 1 AND event_id <>";
+    assert_eq!(scene.database.number(&format!("{cancel} '{under_way}'")).await, 19);
+    connections(true).await;
+    scene.worker.says("listening again").await;
+    scene.change("SELECT").await;
+    scene.gate.open();
+    scene.database.drained().await;
+    assert_eq!(scene.outcomes().await, ["cancelled: cancelled|19", "delivered|1"]);
+    assert_eq!(scene.receiver.count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_cancelled_while_the_worker_reads_it_is_sent_only_if_it_was_begun() {
+    const ENDPOINTS: usize = 8;
+    let scene = Scene::new().await;
+    for round in 0..50 {
+        let make = format!(
+            "INSERT INTO webhook.endpoint (url, event_types, max_in_flight)
+             SELECT '{}' || n, '{{round.n{round}}}', 1 FROM generate_series(1, {ENDPOINTS}) n",
+            scene.receiver.url(&format!("/{round}/"))
+        );
+        scene.database.run(&make).await;
+        // Read as soon as it is committed, and cancelled at that time.
+        let emit = format!(
+            "BEGIN; SELECT webhook_emit('round.n{round}', '{{}}') FROM generate_series(1, 3); COMMIT"
+        );
+        let cancel = format!("SELECT webhook_cancel(id) FROM webhook.event WHERE type = 'round.n{round}'");
+        scene.database.run(&format!("{emit}; {cancel}")).await;
+    }
+    scene.change("SELECT").await;
+    scene.gate.open();
+    scene.database.drained().await;
+    let mut sent = HashMap::<_, usize>::new();
+    for request in scene.receiver.requests() {
+        *sent.entry(request.path).or_default() += 1;
+    }
+    sent.retain(|_, times| *times > 1);
+    assert!(sent.is_empty(), "one of each was begun, and the others sent though they were in hand: {sent:?}");
 }
 
 #[tokio::test]

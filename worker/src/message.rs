@@ -57,10 +57,17 @@ pub struct Leave {
     pub due: Option<Instant>,
 }
 
-/// Configurations changed: that of one endpoint, or what it is owed; or any (None).
-#[derive(Message)]
+/// Something else than new rows: see sql/cancel.sql for what endpoints are owed no longer.
+#[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct ConfigChanged(pub Option<i32>);
+pub enum Changed {
+    /// An endpoint's configuration, or what it is owed.
+    Endpoint(i32),
+    /// Configurations.
+    Configs,
+    /// Whatever there was no notification of: nobody listened.
+    Unheard,
+}
 
 /// There may be new rows.
 #[derive(Message)]

@@ -10,7 +10,7 @@ use crate::config::{EndpointConfig, Status};
 use crate::gate::Gate;
 use crate::http::Http;
 use crate::lease::Epoch;
-use crate::message::{Configure, Offer, Told};
+use crate::message::{Changed, Configure, Offer, Told};
 use crate::owed::Owed;
 use crate::shared::Shared;
 use crate::tail::Tail;
@@ -238,19 +238,22 @@ impl Roster {
         !self.unread.is_empty()
     }
 
-    /// A configuration, or what the endpoint is owed, changed; None: any configuration.
-    pub fn changed(&mut self, endpoint_id: Option<i32>) {
-        match endpoint_id {
-            Some(endpoint_id) if !self.actors.contains_key(&endpoint_id) => {
+    /// Has configurations read again, and has actors read again what they are owed, where either may have changed.
+    pub fn changed(&mut self, change: Changed) {
+        match change {
+            Changed::Endpoint(endpoint_id) if !self.actors.contains_key(&endpoint_id) => {
                 drop(self.configs.remove(&endpoint_id))
             }
-            Some(endpoint_id) => {
+            Changed::Endpoint(endpoint_id) => {
                 self.unread.insert(endpoint_id);
                 self.recalled.insert(endpoint_id);
             }
-            None => {
+            Changed::Configs | Changed::Unheard => {
                 self.configs.retain(|endpoint_id, _| self.actors.contains_key(endpoint_id));
                 self.unread.extend(self.actors.keys());
+                if matches!(change, Changed::Unheard) {
+                    self.recalled.extend(self.actors.keys());
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 use crate::actor::tailer::Tailer;
 use crate::database::{Session, Trouble, backoff};
 use crate::lease::Epoch;
-use crate::message::{ConfigChanged, Wake};
+use crate::message::{Changed, Wake};
 use crate::shared::{Shared, refuse};
 use actix::prelude::*;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ async fn listen(shared: Arc<Shared>, tailer: Addr<Tailer>) {
                 }
                 shared.metrics.connected("listener", true);
                 // What was said while nobody listened.
-                let _ = tailer.send(ConfigChanged(None)).await;
+                let _ = tailer.send(Changed::Unheard).await;
                 let _ = tailer.send(Wake).await;
                 match pass_on(&shared, epoch, &session, notifications, &tailer).await {
                     Some(problem) => problem,
@@ -97,7 +97,8 @@ async fn pass_on(
                 let _ = tailer.send(Wake).await;
             }
             Ok(Some(notification)) => {
-                let _ = tailer.send(ConfigChanged(notification.payload().parse().ok())).await;
+                let endpoint_id = notification.payload().parse();
+                let _ = tailer.send(endpoint_id.map_or(Changed::Configs, Changed::Endpoint)).await;
             }
             Err(_) => {
                 let answer = tokio::time::timeout(HEARTBEAT_ANSWER, session.execute("")).await;

@@ -6,7 +6,7 @@ mod job;
 use crate::database::{Session, Trouble, backoff};
 use crate::intake::Ask;
 use crate::lease::Epoch;
-use crate::message::{AskTail, ConfigChanged, Gained, GiveUp, Leave, Lost, Wake};
+use crate::message::{AskTail, Changed, Gained, GiveUp, Leave, Lost, Wake};
 use crate::pace::Pace;
 use crate::roster::Roster;
 use crate::shared::{Shared, refuse};
@@ -44,6 +44,8 @@ pub struct Tailer {
     failures: u32,
     timer: Option<(Instant, SpawnHandle)>,
     config_turn: bool,
+    /// What was heard of while something is being read: it holds for what has been read, too.
+    changes: Vec<Changed>,
     /// Bytes of all windows when they were looked at last, and since when their shrinking is waited for.
     window: usize,
     held_back: Option<Instant>,
@@ -70,6 +72,7 @@ impl Tailer {
             failures: 0,
             timer: None,
             config_turn: false,
+            changes: Vec::new(),
             window: 0,
             held_back: None,
             leaving: Vec::new(),
@@ -80,6 +83,9 @@ impl Tailer {
     fn work(&mut self, ctx: &mut Context<Self>) {
         if self.working {
             return;
+        }
+        for change in self.changes.drain(..) {
+            self.roster.changed(change);
         }
         let now = Instant::now();
         if self.held.is_none() {
@@ -184,7 +190,7 @@ impl Tailer {
                     self.roster.tail.gain(&held.slots);
                     self.roster.tail.retire_strangers();
                     self.roster.forget_strangers();
-                    self.roster.changed(None);
+                    self.roster.changed(Changed::Configs);
                     self.started = true;
                     self.pace.woken(now);
                 }
@@ -256,7 +262,7 @@ impl Actor for Tailer {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(RELOAD, |tailer, ctx| {
-            tailer.roster.changed(None);
+            tailer.roster.changed(Changed::Configs);
             tailer.work(ctx);
         });
     }
@@ -272,11 +278,14 @@ impl Handler<Wake> for Tailer {
     }
 }
 
-impl Handler<ConfigChanged> for Tailer {
+impl Handler<Changed> for Tailer {
     type Result = ();
 
-    fn handle(&mut self, ConfigChanged(endpoint_id): ConfigChanged, ctx: &mut Context<Self>) {
-        self.roster.changed(endpoint_id);
+    fn handle(&mut self, change: Changed, ctx: &mut Context<Self>) {
+        self.roster.changed(change);
+        if self.working {
+            self.changes.push(change);
+        }
         self.config_turn = true;
         self.work(ctx);
     }

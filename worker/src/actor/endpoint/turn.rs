@@ -6,7 +6,7 @@ use crate::config::{EndpointConfig, Status};
 use crate::gate::{Pass, Way};
 use crate::http::attempt::{self, Rules};
 use crate::intake::Row;
-use crate::message::{ConfigChanged, Leave, Record};
+use crate::message::{Changed, Leave, Record};
 use crate::outcome::{Kind, Outcome};
 use crate::owed::Owed;
 use actix::prelude::*;
@@ -185,7 +185,7 @@ impl Endpoint {
             self.intake.put_back(row)
         }
         self.stale = Some(now + STALE);
-        let changed = ConfigChanged(Some(self.seed.endpoint_id));
+        let changed = Changed::Endpoint(self.seed.endpoint_id);
         ctx.spawn(self.seed.tailer.send(changed).into_actor(self).map(|_, _, _| ()));
         self.stale
     }

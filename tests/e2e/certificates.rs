@@ -15,7 +15,7 @@ async fn endpoint(database: &Database, name: &str, port: u16, columns: &[(&str, 
     database
         .run(&format!(
             "INSERT INTO webhook.endpoint (name, url, timeout, retry_schedule{names})
-             VALUES ('{name}', 'https://127.0.0.1:{port}/', '3 s', '{{}}'{values})"
+             VALUES ('{name}', 'https://127.0.0.1:{port}/', '15 s', '{{}}'{values})"
         ))
         .await;
 }

@@ -11,7 +11,7 @@ const LOG: &str = "SELECT DISTINCT e.name || ': ' || coalesce(split_part(a.error
 async fn endpoint(database: &Database, name: &str, url: &str) {
     database
         .run(&format!(
-            "INSERT INTO webhook.endpoint (url, name, timeout, retry_schedule) VALUES ('{url}', '{name}', '3 s', '{{}}')"
+            "INSERT INTO webhook.endpoint (url, name, timeout, retry_schedule) VALUES ('{url}', '{name}', '15 s', '{{}}')"
         ))
         .await;
 }

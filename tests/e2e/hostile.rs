@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// Of a hostile endpoint.
-const TIMEOUT_S: u32 = 3;
+/// Of a hostile endpoint. Much longer than a healthy one takes, however slow the machine.
+const TIMEOUT_S: u32 = 20;
 /// Events that each hostile endpoint is sent at once.
 const EVENTS: usize = 6;
 /// Endpoints beside them, so that each of the worker's threads has some, and events for them alone.
@@ -88,7 +88,7 @@ async fn endure(cases: Vec<Case>) -> Database {
     check(&database, &expected).await;
     let longest = "SELECT max(extract(epoch FROM duration)) FROM webhook.attempt";
     let longest: f64 = database.text(longest).await.parse().expect("seconds");
-    assert!(longest < f64::from(TIMEOUT_S) + 2.0, "an attempt took {longest} s");
+    assert!(longest < 1.5 * f64::from(TIMEOUT_S), "an attempt took {longest} s");
     // A machine that stands still for two seconds says 503 until the next beat.
     let is_healthy = async || (worker.get("/healthz").await?.0 == 200).then_some(());
     until("the worker is healthy", is_healthy).await;
@@ -133,15 +133,15 @@ fn peak_memory_kib(worker: &Worker) -> u64 {
 async fn receivers_that_keep_the_worker_waiting_run_into_the_time_out() {
     let second = || tokio::time::sleep(Duration::from_secs(1));
     endure(vec![
-        case("never answers", "failed||timeout after 3 s while waiting for an answer", async |mut talk| {
+        case("never answers", "failed||timeout after 20 s while waiting for an answer", async |mut talk| {
             talk.wait().await
         }),
         case(
             "a byte of the head a second",
-            "failed||timeout after 3 s while waiting for an answer",
+            "failed||timeout after 20 s while waiting for an answer",
             move |mut talk| async move {
                 talk.request().await?;
-                for byte in OK.bytes() {
+                for byte in CHUNKED.bytes() {
                     talk.say([byte]).await?;
                     second().await;
                 }
@@ -150,7 +150,7 @@ async fn receivers_that_keep_the_worker_waiting_run_into_the_time_out() {
         ),
         case(
             "a byte of the body a second",
-            "failed|200|timeout after 3 s while reading the answer",
+            "failed|200|timeout after 20 s while reading the answer",
             move |mut talk| async move {
                 talk.request().await?;
                 talk.say(format!("{OK}content-length: 1000\r\n\r\n")).await?;
@@ -162,7 +162,7 @@ async fn receivers_that_keep_the_worker_waiting_run_into_the_time_out() {
         ),
         case(
             "stops in the middle of the body",
-            "failed|200|timeout after 3 s while reading the answer",
+            "failed|200|timeout after 20 s while reading the answer",
             async |mut talk| {
                 talk.request().await?;
                 talk.say(format!("{OK}content-length: 10\r\n\r\n12345")).await?;
@@ -171,13 +171,13 @@ async fn receivers_that_keep_the_worker_waiting_run_into_the_time_out() {
         ),
         case(
             "endless informational answers",
-            "failed||timeout after 3 s while waiting for an answer",
+            "failed||timeout after 20 s while waiting for an answer",
             async |mut talk| {
                 talk.request().await?;
                 talk.say_forever("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n".repeat(100)).await
             },
         ),
-        case("silent when TLS begins", "failed||timeout after 3 s while connecting", async |mut talk| {
+        case("silent when TLS begins", "failed||timeout after 20 s while connecting", async |mut talk| {
             talk.wait().await
         }),
     ])
@@ -277,7 +277,7 @@ async fn a_receiver_that_takes_no_connections_runs_into_the_time_out() {
         "the other one is still waited for"
     );
     database.drained().await;
-    check(&database, &[("full", "failed||timeout after 3 s while connecting")]).await;
+    check(&database, &[("full", "failed||timeout after 20 s while connecting")]).await;
 }
 
 /// A listener whose backlog is full, so that nothing answers those who try to connect.

@@ -59,7 +59,7 @@ const CHANGES: &str = "CREATE TABLE orders (id int PRIMARY KEY, n int);
 
 #[tokio::test]
 async fn changes_of_a_row_arrive_in_their_order_through_failures_and_a_killed_worker() {
-    let policy = "retry_schedule = '{20 ms,20 ms,20 ms}', timeout = '500 ms', max_in_flight = 4";
+    let policy = "retry_schedule = '{20 ms,20 ms,20 ms}', timeout = '5 s', max_in_flight = 4";
     let (database, receiver, _) = scene(policy).await;
     database.run(CHANGES).await;
     fails_now_and_then(&receiver);

@@ -61,7 +61,7 @@ async fn scene() -> (Database, Receiver) {
         broken.push(format!("{change} {endpoint}"));
     }
     let policy =
-        format!("headers = '{{\"X-Token\": \"{TOKEN}\"}}', retry_schedule = '{{}}', timeout = '2 s'");
+        format!("headers = '{{\"X-Token\": \"{TOKEN}\"}}', retry_schedule = '{{}}', timeout = '5 s'");
     database.run(&format!("UPDATE webhook.endpoint SET {policy}")).await;
     let broken = broken.join("; ");
     database

@@ -5,12 +5,12 @@ use harness::{Authority, Conversation, Database, Identity, RawReceiver, Receiver
 const HTTP1: &[&str] = &["http/1.1"];
 const HTTP2: &[&str] = &["h2", "http/1.1"];
 
-/// Makes endpoints (name, URL) whose deliveries are tried once, within 3 s.
+/// Makes endpoints (name, URL) whose deliveries are tried once, within 15 s.
 async fn endpoints(database: &Database, endpoints: &[(&str, String)]) {
     for (name, url) in endpoints {
         database
             .run(&format!(
-                "INSERT INTO webhook.endpoint (url, name, timeout, retry_schedule) VALUES ('{url}', '{name}', '3 s', '{{}}')"
+                "INSERT INTO webhook.endpoint (url, name, timeout, retry_schedule) VALUES ('{url}', '{name}', '15 s', '{{}}')"
             ))
             .await;
     }
@@ -127,7 +127,7 @@ async fn http_2_is_spoken_with_those_who_offer_it() {
     }
     let outcomes = outcomes(&database).await;
     let expected =
-        ["1.1: delivered", "2: delivered", "garbage: protocol: ", "silence: timeout after 3 s while "];
+        ["1.1: delivered", "2: delivered", "garbage: protocol: ", "silence: timeout after 15 s while "];
     let fits = |row: &String| expected.iter().any(|expected| row.starts_with(expected));
     assert!(outcomes.len() >= expected.len() && outcomes.iter().all(fits), "{outcomes:#?}");
 }

@@ -118,7 +118,7 @@ async fn hostile() -> Scene {
     for (number, (deed, _)) in DEEDS.iter().enumerate() {
         source += &format!("WHEN 'deed.n{number}' THEN {deed}; ");
     }
-    source += "END CASE; END $$; INSERT INTO webhook.setting VALUES ('callback_timeout', '1 s')";
+    source += "END CASE; END $$; INSERT INTO webhook.setting VALUES ('callback_timeout', '3 s')";
     scene(&source, "on_delivered = 'app.hostile', event_types = '{deed.*}'").await
 }
 

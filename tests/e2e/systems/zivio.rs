@@ -43,7 +43,7 @@ async fn the_test_event_says_so() {
 #[tokio::test]
 async fn what_is_retried_and_what_is_permanent() {
     let service = Service::start("zivio").await;
-    service.database.run("UPDATE webhook.endpoint SET timeout = '5 s', retry_schedule = '{1 h}'").await;
+    service.database.run("UPDATE webhook.endpoint SET timeout = '15 s', retry_schedule = '{1 h}'").await;
     service.receiver.answers(|request| {
         let data = request.json()["data"]["status"].as_u64().unwrap_or(0);
         match u16::try_from(data).unwrap_or(0) {

@@ -3,7 +3,7 @@
 use crate::row::{Reach, Row};
 use crate::series::quantile;
 use crate::stage::Stage;
-use crate::trickle;
+use crate::trickle::{self, Side};
 use crate::work::{LANE, emit, rate};
 use harness::{Database, Worker};
 
@@ -88,8 +88,8 @@ async fn trickle(stage: &Stage, waiting: u32) -> f64 {
         stage.inbox.wait_for(OTHERS, 1, crate::stage::PATIENCE).await;
     }
     let count = stage.count(500);
-    let latencies =
-        trickle::latencies_ms(&database, &stage.inbox, LANE, count, &trickle::emit("fast.event")).await;
+    let fast = Side::emits(&database, LANE, "fast.event");
+    let [latencies] = trickle::latencies_ms(&stage.inbox, [fast], count).await;
     worker.kill().await;
     stage.drop(database).await;
     quantile(&latencies, 0.5)

@@ -65,7 +65,7 @@ pub async fn fill(stage: &Stage, chunks: u32) -> Filled {
         emit_us = began.elapsed().as_secs_f64() * 1e6 / f64::from(CHUNK);
     }
     database.run("COMMIT").await;
-    let per_s = rate(stage, &database, chunks * CHUNK, "true").await;
+    let per_s = rate(stage, &database, chunks * CHUNK).await;
     worker.kill().await;
     stage.drop(database).await;
     Filled { per_s, emit_us }

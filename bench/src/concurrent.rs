@@ -1,7 +1,7 @@
 //! webhook_emit(), one call a transaction: TPS against a plain INSERT into an outbox. No worker runs.
 
 use crate::application::Application;
-use crate::pgbench::tps;
+use crate::pgbench::{Load, tps};
 use crate::row::{Reach, Row};
 use crate::stage::{DATA, Stage};
 
@@ -12,8 +12,9 @@ pub async fn run(stage: &Stage) -> Vec<Row> {
     let insert = format!("{set}INSERT INTO outbox (type, payload) VALUES ('order.paid', {data});\n");
     let [mut ours, mut theirs] = [const { Vec::new() }; 2];
     for _ in 0..stage.rounds {
-        ours.push(write(stage, Application::Attached, &emit).await);
-        theirs.push(write(stage, Application::Outbox, &insert).await);
+        let [our_tps, their_tps] = round(stage, &emit, &insert).await;
+        ours.push(our_tps);
+        theirs.push(their_tps);
     }
     vec![Row {
         bench: "concurrent",
@@ -26,17 +27,19 @@ pub async fn run(stage: &Stage) -> Vec<Row> {
     }]
 }
 
-async fn write(stage: &Stage, application: Application, script: &str) -> f64 {
-    let database = application.database(stage).await;
-    stage.settle(&database).await;
-    let tps = tps(stage, &database, script, stage.seconds(10));
-    let made = match application {
-        Application::Attached => {
-            "SELECT count(*) > 0 AND count(*) = (SELECT count(*) FROM webhook.queue) FROM webhook.event"
-        }
-        _ => "SELECT count(*) > 0 FROM outbox",
-    };
-    assert_eq!(database.text(made).await, "t", "events were made");
-    stage.drop(database).await;
+async fn round(stage: &Stage, emit: &str, insert: &str) -> [f64; 2] {
+    let (ours, theirs) =
+        (Application::Attached.database(stage).await, Application::Outbox.database(stage).await);
+    stage.settle(&ours).await;
+    stage.settle(&theirs).await;
+    let loads = [
+        Load { database: &ours, script: emit, table: "webhook.event" },
+        Load { database: &theirs, script: insert, table: "outbox" },
+    ];
+    let tps = tps(stage, loads, stage.seconds(8)).await;
+    let owed = "SELECT count(*) > 0 AND count(*) = (SELECT count(*) FROM webhook.queue) FROM webhook.event";
+    assert_eq!(ours.text(owed).await, "t", "each event is owed");
+    stage.drop(ours).await;
+    stage.drop(theirs).await;
     tps
 }

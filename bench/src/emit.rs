@@ -2,8 +2,8 @@
 
 use crate::application::Application;
 use crate::row::{Reach, Row};
-use crate::stage::Stage;
-use crate::work::wal;
+use crate::stage::{Stage, wal};
+
 use std::time::Instant;
 
 pub async fn run(stage: &Stage) -> Vec<Row> {

@@ -2,7 +2,7 @@
 
 use crate::row::{Reach, Row};
 use crate::stage::{DATA, Stage};
-use crate::work::{Drained, LANE, drain};
+use crate::work::{Backlog, Drained, drains};
 use harness::Database;
 use std::time::Instant;
 
@@ -10,13 +10,12 @@ pub async fn run(stage: &Stage) -> Vec<Row> {
     let (count, endpoints) = (stage.count(100_000), stage.count(10_000));
     let [mut many, mut one, mut many_us, mut one_us, mut memory] = [const { Vec::new() }; 5];
     for _ in 0..stage.rounds {
-        let (drained, emit_us) = spread(stage, endpoints, count).await;
-        many.push(drained.per_s);
-        many_us.push(emit_us);
-        memory.push(drained.peak_mib);
-        let (drained, emit_us) = spread(stage, 1, count).await;
-        one.push(drained.per_s);
-        one_us.push(emit_us);
+        let [(of_many, many_emit_us), (of_one, one_emit_us)] = spread(stage, [endpoints, 1], count).await;
+        many.push(of_many.per_s);
+        many_us.push(many_emit_us);
+        memory.push(of_many.peak_mib);
+        one.push(of_one.per_s);
+        one_us.push(one_emit_us);
     }
     let row = |measure, reference, unit, ours, theirs, reach| Row {
         bench: "endpoints",
@@ -41,21 +40,30 @@ pub async fn run(stage: &Stage) -> Vec<Row> {
     ]
 }
 
-/// Drains events spread over so many endpoints. Returns what the drain took, and µs an emit.
-pub async fn spread(stage: &Stage, endpoints: u32, count: u32) -> (Drained, f64) {
-    let database = stage.database().await;
-    make(stage, &database, endpoints).await;
-    let began = Instant::now();
-    emit(&database, endpoints, count).await;
-    let emit_us = began.elapsed().as_secs_f64() * 1e6 / f64::from(count);
-    let drained = drain(stage, &database, count).await;
-    stage.drop(database).await;
-    (drained, emit_us)
+/// Drains of events spread over so many endpoints, in turns. Returns what each drain took, and µs an emit.
+pub async fn spread<const N: usize>(stage: &Stage, endpoints: [u32; N], count: u32) -> [(Drained, f64); N] {
+    let mut databases = Vec::new();
+    let mut emit_us = Vec::new();
+    for (lane, endpoints) in (0..).zip(endpoints) {
+        let database = stage.database().await;
+        make(&database, endpoints, &stage.inbox.url(lane)).await;
+        let began = Instant::now();
+        emit(&database, endpoints, count).await;
+        emit_us.push(began.elapsed().as_secs_f64() * 1e6 / f64::from(count));
+        databases.push(database);
+    }
+    let backlogs = std::array::from_fn(|place| Backlog::whole(&databases[place], place as u32, count));
+    let mut emit_us = emit_us.into_iter();
+    let drained =
+        drains(stage, backlogs).await.map(|drained| (drained, emit_us.next().expect("one for each")));
+    for database in databases {
+        stage.drop(database).await;
+    }
+    drained
 }
 
 /// Makes so many endpoints, each of which wants one type.
-pub async fn make(stage: &Stage, database: &Database, endpoints: u32) {
-    let url = stage.inbox.url(LANE);
+pub async fn make(database: &Database, endpoints: u32, url: &str) {
     let insert = format!(
         "INSERT INTO webhook.endpoint (url, event_types, max_in_flight)
          SELECT '{url}', ARRAY['order.e' || i], {} FROM generate_series(0, {endpoints} - 1) i",

@@ -4,7 +4,7 @@
 use crate::plot::Curve;
 use crate::row::Row;
 use crate::stage::Stage;
-use crate::work::{LANE, rate};
+use crate::work::{Backlog, LANE, drains, rate};
 use crate::{backlog, endpoints, log};
 use harness::Worker;
 use std::time::Instant;
@@ -47,7 +47,7 @@ pub async fn run(stage: &Stage) -> (Vec<Row>, Vec<Curve>) {
 
     let [mut drained, mut emitted, mut memory] = [const { Vec::new() }; 3];
     for count in [1, 10, 100, 1000, 10_000] {
-        let (spread, emit_us) = endpoints::spread(stage, count, stage.count(100_000)).await;
+        let [(spread, emit_us)] = endpoints::spread(stage, [count], stage.count(100_000)).await;
         drained.push((f64::from(count), spread.per_s));
         emitted.push((f64::from(count), emit_us));
         memory.push((f64::from(count), spread.peak_mib));
@@ -114,15 +114,15 @@ async fn bodies(stage: &Stage, bytes: u32) -> (f64, f64) {
     );
     database.run(&emit).await;
     let emit_us = began.elapsed().as_secs_f64() * 1e6 / f64::from(count);
-    let per_s = crate::work::drain(stage, &database, count).await.per_s;
+    let [drained] = drains(stage, [Backlog::whole(&database, LANE, count)]).await;
     stage.drop(database).await;
-    (per_s, emit_us)
+    (drained.per_s, emit_us)
 }
 
 /// Drain of 100 endpoints by so many workers, ready before there is anything to do.
 async fn workers_drain(stage: &Stage, workers: u32) -> f64 {
     let database = stage.database().await;
-    endpoints::make(stage, &database, 100).await;
+    endpoints::make(&database, 100, &stage.inbox.url(LANE)).await;
     let mut fleet = Vec::new();
     for _ in 0..workers {
         fleet.push(Worker::start(&database).await);
@@ -130,7 +130,7 @@ async fn workers_drain(stage: &Stage, workers: u32) -> f64 {
     stage.settle(&database).await;
     let count = stage.count(100_000);
     endpoints::emit(&database, 100, count).await;
-    let per_s = rate(stage, &database, count, "true").await;
+    let per_s = rate(stage, &database, count).await;
     for worker in fleet {
         worker.kill().await;
     }

@@ -4,18 +4,20 @@ use crate::row::{Reach, Row};
 use crate::series::quantile;
 use crate::stage::Stage;
 use crate::trickle::{self, Side};
-use crate::work::{LANE, emit, rate};
+use crate::work::{Backlog, LANE, drains, emit};
 use harness::{Database, Worker};
 
 const OTHERS: u32 = 1;
+const ALONE: u32 = 2;
 /// Longer than any bench: to the worker it never answers.
 const NEVER_MS: u32 = 3_600_000;
 
 pub async fn run(stage: &Stage) -> Vec<Row> {
     let [mut drain_among, mut drain_alone, mut trickle_among, mut trickle_alone] = [const { Vec::new() }; 4];
     for _ in 0..stage.rounds {
-        drain_among.push(drain(stage, 50).await);
-        drain_alone.push(drain(stage, 0).await);
+        let [among, alone] = drain(stage, 50).await;
+        drain_among.push(among);
+        drain_alone.push(alone);
         trickle_among.push(trickle(stage, stage.count(5000)).await);
         trickle_alone.push(trickle(stage, 0).await);
     }
@@ -47,34 +49,38 @@ pub async fn run(stage: &Stage) -> Vec<Row> {
 }
 
 /// A database whose fast endpoint wants fast.*; returns its id as well.
-async fn database(stage: &Stage) -> (Database, i64) {
+async fn database(stage: &Stage, lane: u32) -> (Database, i64) {
     let database = stage.database().await;
-    let fast = stage.endpoint(&database, &stage.inbox.url(LANE), "{fast.*}").await;
+    let fast = stage.endpoint(&database, &stage.inbox.url(lane), "{fast.*}").await;
     (database, fast)
 }
 
-async fn drain(stage: &Stage, hanging: u32) -> f64 {
-    let (database, fast) = database(stage).await;
+/// Drains of a fast endpoint among so many that hang, and of one that is alone.
+async fn drain(stage: &Stage, hanging: u32) -> [f64; 2] {
+    let (among, fast) = database(stage, LANE).await;
     let url = stage.inbox.url_with(OTHERS, NEVER_MS, 0);
     let hang = format!(
         "INSERT INTO webhook.endpoint (url, event_types) SELECT '{url}', '{{slow.*}}' FROM generate_series(1, {hanging})"
     );
-    database.run(&hang).await;
+    among.run(&hang).await;
     // Each of those that hang is owed more than it may have in flight.
-    emit(&database, "slow.event", 100).await;
+    emit(&among, "slow.event", 100).await;
+    let (alone, _) = database(stage, ALONE).await;
     let count = stage.count(100_000);
-    emit(&database, "fast.event", count).await;
-    stage.settle(&database).await;
-    let worker = Worker::start(&database).await;
-    let rate = rate(stage, &database, count, &format!("endpoint_id = {fast}")).await;
-    worker.kill().await;
-    assert!(hanging == 0 || stage.inbox.arrived(OTHERS).await.received > 0, "the others were tried");
-    stage.drop(database).await;
-    rate
+    emit(&among, "fast.event", count).await;
+    emit(&alone, "fast.event", count).await;
+    let counted = format!("endpoint_id = {fast}");
+    let both =
+        [Backlog { database: &among, lane: LANE, count, counted }, Backlog::whole(&alone, ALONE, count)];
+    let rates = drains(stage, both).await.map(|drained| drained.per_s);
+    assert!(stage.inbox.arrived(OTHERS).await.received > 0, "the others were tried");
+    stage.drop(among).await;
+    stage.drop(alone).await;
+    rates
 }
 
 async fn trickle(stage: &Stage, waiting: u32) -> f64 {
-    let (database, _) = database(stage).await;
+    let (database, _) = database(stage, LANE).await;
     let url = stage.inbox.url_with(OTHERS, 2000, 0);
     database
         .run(&format!("INSERT INTO webhook.endpoint (url, event_types) VALUES ('{url}', '{{slow.*}}')"))

@@ -29,6 +29,7 @@ mod snapshot;
 mod soak;
 mod stage;
 mod trickle;
+mod turns;
 mod work;
 
 use clap::{Parser, Subcommand, ValueEnum};

@@ -1,5 +1,7 @@
 //! Processes a bench starts beside the cluster: they end with it. And waiting for what they do.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::future::Future;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -51,6 +53,16 @@ impl Process {
     pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
     }
+}
+
+/// A process is still there and does nothing.
+pub fn freeze(pid: u32) {
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).expect("it runs");
+}
+
+/// It goes on.
+pub fn thaw(pid: u32) {
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).expect("it runs");
 }
 
 /// Asks every few milliseconds until there is a value; panics when patience is over.

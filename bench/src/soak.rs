@@ -40,14 +40,12 @@ impl Display for Sample {
 
 pub async fn run(stage: &Stage, minutes: u32) -> Vec<Curve> {
     // Long enough that a processor which is faster for a few seconds is not taken for what the machine can do.
-    let per_s = spread(stage, ENDPOINTS, stage.count(500_000)).await.0.per_s * 0.6;
+    let [(drained, _)] = spread(stage, [ENDPOINTS], stage.count(500_000)).await;
+    let per_s = drained.per_s * 0.6;
     println!("{per_s:.0} events a second for {minutes} minutes, {FAIL_PERCENT} % of the requests fail");
     let database = stage.database().await;
-    make(stage, &database, ENDPOINTS).await;
-    let url = stage.inbox.url_with(LANE, 0, FAIL_PERCENT);
-    database
-        .run(&format!("UPDATE webhook.endpoint SET url = '{url}', retry_schedule = '{{1 s,1 s,2 s,2 s,5 s,5 s,5 s,5 s}}'"))
-        .await;
+    make(&database, ENDPOINTS, &stage.inbox.url_with(LANE, 0, FAIL_PERCENT)).await;
+    database.run("UPDATE webhook.endpoint SET retry_schedule = '{1 s,1 s,2 s,2 s,5 s,5 s,5 s,5 s}'").await;
     database
         .run(&format!("INSERT INTO webhook.setting (name, value) VALUES ('retention', '{RETENTION}')"))
         .await;

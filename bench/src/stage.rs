@@ -5,8 +5,9 @@ use crate::process::patiently;
 use harness::{Cluster, ClusterOptions, Database};
 use std::time::Duration;
 
-/// What postgresql.conf has beyond PostgreSQL's defaults (so fsync, full_page_writes and synchronous_commit are on).
-pub const SETTINGS: [&str; 6] = [
+/// What postgresql.conf has beyond PostgreSQL's defaults. (Clusters of tests do not flush; these do.)
+pub const SETTINGS: [&str; 7] = [
+    "fsync = on",
     "shared_buffers = 1GB",
     "max_wal_size = 16GB",
     "min_wal_size = 4GB",
@@ -30,6 +31,10 @@ impl Stage {
     pub async fn set_up(rounds: usize, divisor: u32) -> Stage {
         let conf = SETTINGS.iter().map(ToString::to_string).collect();
         let cluster = Cluster::own(ClusterOptions { conf }).await;
+        let postgres = cluster.connect("postgres").await.expect("the cluster is up");
+        for durable in ["fsync", "full_page_writes", "synchronous_commit"] {
+            assert_eq!(Database::text_in(&postgres, &format!("SHOW {durable}")).await, "on", "{durable}");
+        }
         let stage = Stage { cluster, inbox: Inbox::start().await, rounds, divisor };
         stage.warm_up().await;
         stage
@@ -91,6 +96,11 @@ impl Stage {
     pub async fn becomes_true(&self, database: &Database, sql: &str) {
         patiently(sql, PATIENCE, async || (database.text(sql).await == "t").then_some(())).await;
     }
+}
+
+/// Bytes of WAL written so far.
+pub async fn wal(database: &Database) -> f64 {
+    database.number("SELECT pg_current_wal_lsn() - '0/0'").await as f64
 }
 
 /// The `data` of an event whose body is 1 KiB, as an expression over the integer i.

@@ -27,7 +27,7 @@ pub use dns::{DnsServer, Record};
 pub use forward_proxy::{ForwardProxy, ForwardProxyOptions};
 pub use network::isolated;
 pub use pooler::Pooler;
-pub use process::{free_port, postgres_command};
+pub use process::{bindir, free_port, postgres_command};
 pub use proxy::Proxy;
 pub use raw::{Conversation, RawReceiver};
 pub use receiver::{Answer, Gate, Receiver, Request};

@@ -81,7 +81,6 @@ async fn round(stage: &Stage) -> Round {
     let ours = stage.database().await;
     stage.endpoint(&ours, &stage.inbox.url(LANE), "{*}").await;
     emit(&ours, "order.paid", count).await;
-    ours.run("ANALYZE").await;
     stage.settle(&ours).await;
 
     let mut turns = Turns::new(stage);

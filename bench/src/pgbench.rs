@@ -2,12 +2,11 @@
 
 use crate::process::{Process, freeze, patiently, thaw};
 use crate::stage::{PATIENCE, Stage};
+use crate::turns::TURN;
 use harness::{Database, bindir};
 use std::time::{Duration, Instant};
 
 const CLIENTS: u32 = 16;
-/// How long one goes on before it is the next one's turn.
-const TURN: Duration = Duration::from_millis(500);
 /// Longer than any measurement: it is ended.
 const ENDLESS_S: &str = "3600";
 /// Transactions until sessions and caches are warm.

@@ -8,7 +8,7 @@ use harness::Database;
 use std::time::{Duration, Instant};
 
 /// How long one goes on before it is the next one's turn.
-const TURN: Duration = Duration::from_millis(500);
+pub const TURN: Duration = Duration::from_millis(500);
 /// Between two looks whether a drain is over.
 const LOOK: Duration = Duration::from_millis(5);
 /// PostgreSQL finishes what it was asked for before the next one's turn.
@@ -58,7 +58,6 @@ impl<'a> Turns<'a> {
     pub async fn all_taken(mut self) -> Vec<Taken> {
         while self.drains.iter().any(|(_, _, done)| !done) {
             for (drain, taken, done) in self.drains.iter_mut().filter(|(_, _, done)| !done) {
-                thaw(drain.pid);
                 *done = turn(self.stage, drain, taken).await;
             }
         }
@@ -77,6 +76,7 @@ async fn turn(stage: &Stage, drain: &Drain<'_>, taken: &mut Taken) -> bool {
     };
     let (cpu_before, wal_before) = (used(), wal(drain.database).await);
     let began = Instant::now();
+    thaw(drain.pid);
     let mut done = false;
     while !done && began.elapsed() < TURN {
         tokio::time::sleep(LOOK).await;

@@ -2,6 +2,7 @@
 
 use harness::{Database, Worker, free_port, until};
 use std::io::Write;
+use std::time::Duration;
 
 /// Starts it on a port of its own and waits until it listens.
 async fn listen(args: &[&str], environment: &[(&'static str, String)]) -> Worker {
@@ -208,5 +209,7 @@ async fn it_stops_when_it_is_told() {
     let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned();
     let listener = listen(&[], &[("PG_WEBHOOK_SECRET", secret)]).await;
     assert_eq!(listener.get("/").await.expect("it answers").0, 405);
+    let told = std::time::Instant::now();
     assert!(listener.stop().await.success());
+    assert!(told.elapsed() < Duration::from_secs(10));
 }

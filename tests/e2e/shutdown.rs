@@ -3,8 +3,6 @@
 use harness::{Answer, Cluster, Database, Gate, Receiver, Worker, until};
 use std::time::{Duration, Instant};
 
-/// Of a worker that is not told another one: whoever does not wait for it ends before.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'pg-webhook-worker%'";
 
@@ -69,8 +67,7 @@ async fn requests_that_take_longer_than_the_shutdown_timeout_are_owed_still() {
     first.terminate();
     let (code, log) = first.ended().await;
     assert_eq!(code, Some(0), "{log}");
-    let took = told.elapsed();
-    assert!(took > Duration::from_secs(1) && took < SHUTDOWN_TIMEOUT, "{took:?}");
+    assert!((1..12).contains(&told.elapsed().as_secs()), "{:?}", told.elapsed());
     assert!(log.contains("1 requests are cut off"), "{log}");
     assert_eq!(owed_and_made(&database).await, "1 owed, 0 made");
     database.becomes(SESSIONS, "0").await;
@@ -93,7 +90,7 @@ async fn told_twice_it_stops_at_once() {
     worker.terminate();
     let (code, log) = worker.ended().await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(told.elapsed() < SHUTDOWN_TIMEOUT, "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
     assert!(log.contains("told twice"), "{log}");
     assert_eq!(owed_and_made(&database).await, "1 owed, 0 made");
     database.becomes(SESSIONS, "0").await;
@@ -120,7 +117,7 @@ async fn what_waits_holds_nobody_up() {
     database.becomes("SELECT count(*) FROM webhook.queue WHERE endpoint_id = 1 AND due IS NULL", "0").await;
     let told = Instant::now();
     assert!(worker.stop().await.success());
-    assert!(told.elapsed() < SHUTDOWN_TIMEOUT, "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
 }
 
 #[tokio::test]
@@ -134,7 +131,7 @@ async fn it_stops_while_the_database_is_away() {
     worker.says("is unreachable").await;
     let told = Instant::now();
     assert!(worker.stop().await.success());
-    assert!(told.elapsed() < SHUTDOWN_TIMEOUT, "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
 
     // And when it went away after it had been there.
     let (database, _receiver, _gate) = scene().await;
@@ -147,5 +144,5 @@ async fn it_stops_while_the_database_is_away() {
     worker.says("is unreachable").await;
     let told = Instant::now();
     assert!(worker.stop().await.success());
-    assert!(told.elapsed() < SHUTDOWN_TIMEOUT, "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
 }

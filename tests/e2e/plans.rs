@@ -149,8 +149,9 @@ async fn a_queue_that_vacuum_found_all_but_empty_is_not_read_through_once_it_has
         .await;
     reads_few_buffers(&database.session().await, &format!("webhook_resend('{event}', 1)")).await;
     let cancel = format!("webhook_cancel('{event}')");
-    let read = buffers(&database.session().await, &cancel).await;
-    assert!(read < 1_500, "{read} buffers were read by {cancel}, all but a few of the catalogue");
+    // All but a few of the catalogue, which other tests' databases may have a session read once more than that.
+    let few = async || (buffers(&database.session().await, &cancel).await < 1_500).then_some(());
+    until(&format!("{cancel} reads few buffers in a session that knows nothing yet"), few).await;
     // Only there: a user's statement is planned by what VACUUM found.
     let session = database.session().await;
     let planned =

@@ -14,6 +14,8 @@ use protocol::envelope::write_json_string;
 /// a statement, little enough to keep memory flat however many rows there are.
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// What most rows take as JSON: one that takes more makes it grow.
+const ROW_BYTES: usize = 2 * 1024;
 
 /// Events made and not yet written, and the memory their rendering took.
 pub struct Batch {
@@ -31,7 +33,7 @@ impl Batch {
             scratch: Scratch::new(),
             events: Vec::new(),
             bytes: 0,
-            data: String::new(),
+            data: String::with_capacity(ROW_BYTES),
             previous: String::new(),
             changed: String::new(),
         }
@@ -90,7 +92,7 @@ impl Batch {
         let key = if source.has_key {
             key
         } else {
-            table.key_of(old.unwrap_or(row)).map(|k| format!("{}:{k}", table.name))
+            table.key_of(old.unwrap_or(row)).map(|k| [&table.name, ":", &k].concat())
         };
         self.push(NewEvent { stamp, event_type: event_type.clone(), tenant, key, body, deliver_at: None });
     }

@@ -42,9 +42,9 @@ impl<T> Cached<T> {
         fresh
     }
 
-    /// Whether what was read last is still what [`Cached::get`] would give.
+    /// Whether what was read last is still what [`Cached::get`] would give, by what this session has heard so far.
     pub fn is_fresh(&self) -> bool {
-        self.epoch.get() == epoch()
+        self.epoch.get() == EPOCH.get()
     }
 
     /// Has it read again.

@@ -1,6 +1,7 @@
 //! Inserting rows of our own tables without the executor: many at a time, indexes and all, as COPY does. No trigger,
 //! default or generated column of theirs has a say: what those would do is done here as well. They are heap tables: the schema says so.
 
+use crate::raw;
 use crate::write_plan::{Columns, PlainIndex, WritePlan};
 use pgrx::pg_sys;
 use std::rc::Rc;
@@ -57,7 +58,7 @@ impl<const N: usize> Inserter<N> {
                     } else {
                         self.write_all();
                     }
-                    indexes.iter().for_each(|index| self.enter(index));
+                    raw::guarded(|| indexes.iter().for_each(|index| self.enter(index)));
                 }
                 None => {
                     self.write_all();
@@ -76,11 +77,15 @@ impl<const N: usize> Inserter<N> {
             let count = (*desc).natts as usize;
             let (mut cells, mut nulls) = (vec![pg_sys::Datum::null(); count], vec![true; count]);
             self.lay_out(&self.rows[0], &mut cells, &mut nulls);
-            let tuple = pg_sys::heap_form_tuple(desc, cells.as_mut_ptr(), nulls.as_mut_ptr());
-            let command = pg_sys::GetCurrentCommandId(true);
-            pg_sys::heap_insert(self.relation, tuple, command, 0, std::ptr::null_mut());
-            self.tids.push((*tuple).t_self);
-            pg_sys::heap_freetuple(tuple);
+            let tid = raw::guarded(|| {
+                let tuple = raw::heap_form_tuple(desc, cells.as_mut_ptr(), nulls.as_mut_ptr());
+                let command = raw::GetCurrentCommandId(true);
+                raw::heap_insert(self.relation, tuple, command, 0, std::ptr::null_mut());
+                let tid = (*tuple).t_self;
+                raw::heap_freetuple(tuple);
+                tid
+            });
+            self.tids.push(tid);
         }
     }
 
@@ -124,6 +129,9 @@ impl<const N: usize> Inserter<N> {
     }
 
     /// Enters the rows just written into an index, if it takes any. It is locked until the end of the transaction, as the table is.
+    ///
+    /// # Safety
+    /// [`raw::guarded`] is around it.
     unsafe fn enter(&self, index: &PlainIndex) {
         let mut entered = self.rows.iter().zip(&self.tids).filter(|(row, _)| index.takes(*row)).peekable();
         if entered.peek().is_none() {
@@ -135,7 +143,7 @@ impl<const N: usize> Inserter<N> {
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
         };
         unsafe {
-            let relation = pg_sys::index_open(index.id, pg_sys::RowExclusiveLock as i32);
+            let relation = raw::index_open(index.id, pg_sys::RowExclusiveLock as i32);
             for (row, tid) in entered {
                 let mut values = [pg_sys::Datum::null(); pg_sys::INDEX_MAX_KEYS as usize];
                 let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
@@ -144,7 +152,7 @@ impl<const N: usize> Inserter<N> {
                         (values[place], nulls[place]) = (value, false);
                     }
                 }
-                pg_sys::index_insert(
+                raw::index_insert(
                     relation,
                     values.as_mut_ptr(),
                     nulls.as_mut_ptr(),
@@ -156,7 +164,7 @@ impl<const N: usize> Inserter<N> {
                     std::ptr::null_mut(),
                 );
             }
-            pg_sys::index_close(relation, pg_sys::NoLock as i32);
+            raw::index_close(relation, pg_sys::NoLock as i32);
         }
     }
 

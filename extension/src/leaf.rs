@@ -143,7 +143,7 @@ fn open<T>(
         let leaves = parent.leaves.get(|| load(parent));
         let found = leaves.dated.iter().find(|(bounds, _)| bounds.hold(id));
         let (bounds, table) = found.copied().unwrap_or_else(|| (leaves.gap_at(id), leaves.default));
-        // Taking the lock brings news of partitions attached or dropped meanwhile.
+        // Taking the lock brings news of partitions attached or dropped meanwhile. Had this transaction taken it before, there can be none that matter.
         match open(table) {
             Some(opened) if parent.leaves.is_fresh() => return (opened, bounds),
             Some(outdated) => close(outdated),

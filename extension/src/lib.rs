@@ -35,6 +35,7 @@ mod owed;
 mod own_table;
 mod per_transaction;
 mod probe;
+mod raw;
 mod rendering;
 mod scratch;
 mod setting;

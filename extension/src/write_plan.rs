@@ -6,7 +6,6 @@ use crate::elements::text;
 use crate::table::place_of;
 use pgrx::pg_sys;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
@@ -14,6 +13,7 @@ use std::rc::Rc;
 pub type Columns<const N: usize> = [&'static CStr; N];
 
 pub struct WritePlan {
+    table: pg_sys::Oid,
     /// Places of the columns in the tuple.
     pub places: Vec<usize>,
     /// None where one of the indexes is of another kind; an operator may have made one.
@@ -77,8 +77,8 @@ impl PlainIndex {
 }
 
 thread_local! {
-    /// By the tables' ids, for each is written in one place, with the number of relations' changes they were made at.
-    static PLANS: RefCell<(u64, HashMap<pg_sys::Oid, Rc<WritePlan>>)> = RefCell::default();
+    /// One a table, for each is written in one place, of which there are few; with the number of relations' changes they were made at.
+    static PLANS: RefCell<(u64, Vec<Rc<WritePlan>>)> = RefCell::default();
 }
 
 impl WritePlan {
@@ -89,13 +89,13 @@ impl WritePlan {
         let changes = cached::relation_changes();
         let known = PLANS.with_borrow_mut(|(as_of, plans)| {
             if *as_of != changes {
-                (*as_of, *plans) = (changes, HashMap::new());
+                (*as_of, *plans) = (changes, Vec::new());
             }
-            plans.get(&table).cloned()
+            plans.iter().find(|plan| plan.table == table).cloned()
         });
         known.unwrap_or_else(|| {
             let fresh = Rc::new(unsafe { Self::make(relation, columns) });
-            PLANS.with_borrow_mut(|(_, plans)| plans.insert(table, fresh.clone()));
+            PLANS.with_borrow_mut(|(_, plans)| plans.push(fresh.clone()));
             fresh
         })
     }
@@ -114,7 +114,7 @@ impl WritePlan {
                 });
                 pg_sys::index_close(index, pg_sys::NoLock as i32);
             }
-            Self { places, indexes }
+            Self { table: (*relation).rd_id, places, indexes }
         }
     }
 }

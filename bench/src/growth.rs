@@ -11,13 +11,9 @@ use std::time::Instant;
 
 pub async fn run(stage: &Stage) -> (Vec<Row>, Vec<Curve>) {
     let (mut rows, mut curves) = (Vec::new(), Vec::new());
-    let curve = |name, title, x_label, y_label, points| Curve {
-        name,
-        title,
-        x_label,
-        y_label,
-        points,
-        linear: false,
+    let curve = |name, title, x_label, y_label, points: Vec<(f64, f64)>| {
+        eprintln!("{title}, {y_label} by {x_label}: {points:.1?}");
+        Curve { name, title, x_label, y_label, points, linear: false }
     };
 
     let (mut drained, mut emitted) = (Vec::new(), Vec::new());

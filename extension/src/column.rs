@@ -3,16 +3,11 @@
 //! Common types are written directly; every other value goes through PostgreSQL's to_json(). Rendering happens as a
 //! role without any right, because to_json() calls casts that the owner of a type may have written.
 
-use crate::jsonb;
+use crate::{jsonb, raw};
 use pgrx::pg_sys;
 use protocol::envelope::write_json_string;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
-
-unsafe extern "C-unwind" {
-    // utils/datum.h: equality of the stored bytes, toasted or not.
-    fn datum_image_eq(value1: pg_sys::Datum, value2: pg_sys::Datum, by_value: bool, length: i32) -> bool;
-}
 
 /// A column, by its name in the attached table and its place in the one that was written (a partition's differ).
 pub struct Column {
@@ -109,12 +104,8 @@ impl Column {
         match (old.nulls[self.place], new.nulls[self.place]) {
             (true, true) => false,
             (false, false) => unsafe {
-                !datum_image_eq(
-                    old.values[self.place],
-                    new.values[self.place],
-                    self.by_value,
-                    self.length.into(),
-                )
+                let (old, new) = (old.values[self.place], new.values[self.place]);
+                !raw::guarded(|| raw::datum_image_eq(old, new, self.by_value, self.length.into()))
             },
             _ => true,
         }

@@ -1,9 +1,14 @@
 //! PostgreSQL's functions that a row takes many of, without the guard pgrx puts around each call: calls in a row share
-//! one. With a guard each they were a tenth of what an emit executes besides PostgreSQL's own work.
+//! one. And what pgrx does not bind at all.
 
 use pgrx::pg_sys;
+use std::ffi::c_char;
 
 unsafe extern "C-unwind" {
+    // async.h
+    pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
+    // utils/datum.h: equality of the stored bytes, toasted or not.
+    pub fn datum_image_eq(value1: pg_sys::Datum, value2: pg_sys::Datum, by_value: bool, length: i32) -> bool;
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn heap_form_tuple(
         desc: pg_sys::TupleDesc,
@@ -30,25 +35,13 @@ unsafe extern "C-unwind" {
         info: *mut pg_sys::IndexInfo,
     ) -> bool;
     pub fn index_close(index: pg_sys::Relation, lock: pg_sys::LOCKMODE);
-    pub fn JsonbIteratorInit(container: *mut pg_sys::JsonbContainer) -> *mut pg_sys::JsonbIterator;
-    pub fn JsonbIteratorNext(
-        iterator: *mut *mut pg_sys::JsonbIterator,
-        value: *mut pg_sys::JsonbValue,
-        skip_nested: bool,
-    ) -> pg_sys::JsonbIteratorToken::Type;
-    pub fn DirectFunctionCall1Coll(
-        function: pg_sys::PGFunction,
-        collation: pg_sys::Oid,
-        argument: pg_sys::Datum,
-    ) -> pg_sys::Datum;
-    pub fn numeric_out(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
-    pub fn pfree(pointer: *mut std::ffi::c_void);
 }
 
 /// Makes such calls. An error of PostgreSQL's is a panic after it, as from any other call.
 ///
 /// # Safety
-/// That error leaves `calls` where it stands: nothing in it has to be dropped, nor does it panic by itself.
+/// That error leaves `calls` where it stands: nothing in it has to be dropped. It must not panic by itself, not even on data
+/// that can't be: this would end the server's process, and with it every session.
 pub unsafe fn guarded<R>(calls: impl FnOnce() -> R) -> R {
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(calls) }
 }

@@ -4,15 +4,10 @@
 //! that commit at a time only one notifies: whoever gets a try-lock. The others need not: a woken worker looks
 //! again a moment later, and a sweep finds whatever is left. NOTIFY carries no data; losing one costs latency only.
 
-use crate::lock;
+use crate::{lock, raw};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::cell::Cell;
-
-unsafe extern "C-unwind" {
-    // async.h; pgrx binds no asynchronous notification.
-    fn Async_Notify(channel: *const std::ffi::c_char, payload: *const std::ffi::c_char);
-}
 
 thread_local! {
     static ENQUEUED: Cell<bool> = const { Cell::new(false) };
@@ -33,7 +28,7 @@ pub fn is_due() -> bool {
 /// Tells the workers, if this transaction, which is about to commit, has something for them.
 pub fn workers() {
     if ENQUEUED.replace(false) && lock::try_lock_wake() && !queue_is_filling() {
-        unsafe { Async_Notify(c"webhook_wake".as_ptr(), c"".as_ptr()) };
+        unsafe { raw::guarded(|| raw::Async_Notify(c"webhook_wake".as_ptr(), c"".as_ptr())) };
     }
 }
 
